@@ -1,0 +1,3 @@
+//! The `segno` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The result types, and what is made of them; runs nothing.

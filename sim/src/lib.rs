@@ -1,0 +1,8 @@
+//! The simulator: a turmoil world with a simulated disk and a frame-aware network, the plan that a seed expands to, the
+//! faults, the checks and the campaign.
+
+#[cfg(not(tokio_unstable))]
+compile_error!(
+    "segno-sim needs tokio's unstable configuration: turmoil seeds tokio's choices through it. Add to .cargo/config.toml:\n\
+     [build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]\nrustdocflags = [\"--cfg\", \"tokio_unstable\"]"
+);

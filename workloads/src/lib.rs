@@ -1,0 +1,1 @@
+//! Event generators, the pipelines they feed, and each pipeline's expected output.
