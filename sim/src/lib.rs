@@ -6,3 +6,5 @@ compile_error!(
     "segno-sim needs tokio's unstable configuration: turmoil seeds tokio's choices through it. Add to .cargo/config.toml:\n\
      [build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]\nrustdocflags = [\"--cfg\", \"tokio_unstable\"]"
 );
+
+pub mod trace;
