@@ -7,4 +7,6 @@ compile_error!(
      [build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]\nrustdocflags = [\"--cfg\", \"tokio_unstable\"]"
 );
 
+pub mod draw;
 pub mod trace;
+pub mod workload;
