@@ -121,3 +121,19 @@ impl fmt::Display for TopicPartition {
         write!(f, "{}-{}", self.topic, self.partition)
     }
 }
+
+/// What a reader may see of transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Everything below the high watermark.
+    ReadUncommitted,
+    /// Everything below the last stable offset; the reader drops what the list of [`Aborted`] names.
+    ReadCommitted,
+}
+
+/// An aborted transaction within what was read: its records run from `first_offset` to its abort marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Aborted {
+    pub producer_id: ProducerId,
+    pub first_offset: Offset,
+}
