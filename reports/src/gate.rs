@@ -1,0 +1,186 @@
+//! `segno.gate/1`: many seeds, one verdict.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{FaultCount, PaneCounts, RecordCounts, SeedReport, Tier, Verdict, Violation};
+
+pub const SCHEMA: &str = "segno.gate/1";
+
+/// The result of a campaign. Sums over seeds; every sum counts each (pipeline, seed) once, doubled runs left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GateReport {
+    pub schema: String,
+    pub verdict: Verdict,
+    /// Why the verdict is not a pass, in sentences; empty on a pass.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+    pub pipelines: Vec<String>,
+    #[serde(default)]
+    pub seeds_asked: u64,
+    pub seeds_run: u64,
+    #[serde(default)]
+    pub tiers: TierCounts,
+    pub wall_ms: u64,
+    pub virtual_ms: u64,
+    #[serde(default)]
+    pub steps: u64,
+    pub records: RecordCounts,
+    pub panes: PaneCounts,
+    pub faults: BTreeMap<String, FaultCount>,
+    pub states: BTreeMap<String, u64>,
+    pub determinism: Determinism,
+    /// What the run can claim: with no failure in n runs the rate of failing (pipeline, seed) pairs is below 3/n at
+    /// 95 % confidence. Absent unless every run passed.
+    #[serde(default)]
+    pub failure_rate_below: Option<f64>,
+    pub violations: Vec<Violation>,
+    #[serde(default)]
+    pub interrupted: bool,
+    /// `i/n` when this is one of several shards.
+    #[serde(default)]
+    pub shard: Option<String>,
+    /// The folder that holds this document and the plans.
+    #[serde(default)]
+    pub run_dir: String,
+}
+
+/// Seeds run in each tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierCounts {
+    pub race: u64,
+    pub soak: u64,
+}
+
+/// Seeds that were run a second time in another process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Determinism {
+    pub doubled: u64,
+    pub mismatches: u64,
+}
+
+impl GateReport {
+    /// A campaign before its first seed.
+    pub fn new(pipelines: Vec<String>, seeds_asked: u64) -> GateReport {
+        GateReport {
+            schema: SCHEMA.to_owned(),
+            verdict: Verdict::Pass,
+            reasons: Vec::new(),
+            pipelines,
+            seeds_asked,
+            seeds_run: 0,
+            tiers: TierCounts::default(),
+            wall_ms: 0,
+            virtual_ms: 0,
+            steps: 0,
+            records: RecordCounts::default(),
+            panes: PaneCounts::default(),
+            faults: BTreeMap::new(),
+            states: BTreeMap::new(),
+            determinism: Determinism::default(),
+            failure_rate_below: None,
+            violations: Vec::new(),
+            interrupted: false,
+            shard: None,
+            run_dir: String::new(),
+        }
+    }
+
+    /// Adds one seed's first run.
+    pub fn add(&mut self, seed: &SeedReport) {
+        self.seeds_run += 1;
+        match seed.tier {
+            Tier::Race => self.tiers.race += 1,
+            Tier::Soak => self.tiers.soak += 1,
+        }
+        self.virtual_ms += seed.virtual_ms;
+        self.steps += seed.steps;
+        self.records.add(&seed.records);
+        self.panes.add(&seed.panes);
+        for (name, count) in &seed.faults {
+            self.faults.entry(name.clone()).or_default().add(count);
+        }
+        for (name, count) in &seed.states {
+            *self.states.entry(name.clone()).or_default() += count;
+        }
+        self.violations.extend(seed.violations.iter().cloned());
+        self.verdict = self.verdict.max(seed.verdict);
+    }
+
+    /// Records that one seed ran twice, and what came of it.
+    pub fn add_doubled(&mut self, mismatch: Option<Violation>) {
+        self.determinism.doubled += 1;
+        if let Some(violation) = mismatch {
+            self.determinism.mismatches += 1;
+            self.violations.push(violation);
+            self.verdict = self.verdict.max(Verdict::Nondeterministic);
+        }
+    }
+
+    /// Says why the campaign proves less than was asked of it.
+    pub fn inconclusive(&mut self, reason: impl Into<String>) {
+        self.reasons.push(reason.into());
+        self.verdict = self.verdict.max(Verdict::Inconclusive);
+    }
+
+    /// Puts violations into their order and fills in what the whole supports; call once, at the end.
+    pub fn finish(&mut self) {
+        self.violations.sort_by(|a, b| (&a.pipeline, a.seed, &a.property).cmp(&(&b.pipeline, b.seed, &b.property)));
+        let clean = self.violations.is_empty() && self.seeds_run > 0;
+        self.failure_rate_below = clean.then(|| 3.0 / self.seeds_run as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seed(number: u64, tier: Tier) -> SeedReport {
+        let mut seed = SeedReport::empty("clickstream-sessions", number, tier);
+        seed.records.ingested = 10;
+        seed.faults.insert("power-cut".into(), FaultCount { injected: 2, effective: 1, visible: 1 });
+        seed
+    }
+
+    #[test]
+    fn a_campaign_is_the_sum_of_its_seeds() {
+        let mut report = GateReport::new(vec!["clickstream-sessions".into()], 2);
+        report.add(&seed(1, Tier::Race));
+        report.add(&seed(2, Tier::Soak));
+        report.finish();
+        assert_eq!(report.records.ingested, 20);
+        assert_eq!(report.faults["power-cut"], FaultCount { injected: 4, effective: 2, visible: 2 });
+        assert_eq!(report.tiers, TierCounts { race: 1, soak: 1 });
+        assert_eq!(report.failure_rate_below, Some(1.5));
+        assert_eq!(report.verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn a_failed_seed_takes_the_bound_away() {
+        let mut report = GateReport::new(vec!["clickstream-sessions".into()], 1);
+        let mut bad = seed(1, Tier::Race);
+        bad.verdict = Verdict::Violation;
+        bad.violations.push(Violation { property: "lost-write".into(), ..Violation::default() });
+        report.add(&bad);
+        report.inconclusive("the budget ended first");
+        report.finish();
+        assert_eq!(report.verdict, Verdict::Violation);
+        assert_eq!(report.failure_rate_below, None);
+    }
+
+    #[test]
+    fn the_documented_fields_are_all_there() {
+        let json = serde_json::to_value(GateReport::new(vec![], 0)).unwrap();
+        for field in [
+            "schema", "verdict", "pipelines", "seeds_run", "wall_ms", "virtual_ms", "records", "panes", "faults", "states",
+            "determinism", "violations",
+        ] {
+            assert!(json.get(field).is_some(), "{field} is missing");
+        }
+        assert_eq!(json["schema"], "segno.gate/1");
+        for field in ["ingested", "late", "duplicates", "out_of_order"] {
+            assert_eq!(json["records"][field], 0);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! One seed's result: what a worker process hands to the campaign, one JSON document a line.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Verdict, Violation};
+
+/// How finely virtual time is cut: the seed decides unless a tier is forced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// 1 ms ticks: orders of events within a request.
+    Race,
+    /// 10 ms ticks: long stretches.
+    Soak,
+}
+
+impl Tier {
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Race => "race",
+            Tier::Soak => "soak",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Source records in the log, and how many of them were trouble.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordCounts {
+    /// Committed source records, markers left out.
+    pub ingested: u64,
+    /// Entries in the late topic.
+    pub late: u64,
+    /// Events that the workload sent more than once.
+    pub duplicates: u64,
+    /// Records whose event time is below an earlier one's of their partition.
+    pub out_of_order: u64,
+}
+
+impl RecordCounts {
+    pub fn add(&mut self, other: &RecordCounts) {
+        self.ingested += other.ingested;
+        self.late += other.late;
+        self.duplicates += other.duplicates;
+        self.out_of_order += other.out_of_order;
+    }
+}
+
+/// Rows of the final tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaneCounts {
+    pub live: u64,
+    pub replay: u64,
+}
+
+impl PaneCounts {
+    pub fn add(&mut self, other: &PaneCounts) {
+        self.live += other.live;
+        self.replay += other.replay;
+    }
+}
+
+/// How often a fault was ordered, did something, and was felt by the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultCount {
+    pub injected: u64,
+    pub effective: u64,
+    pub visible: u64,
+}
+
+impl FaultCount {
+    pub fn add(&mut self, other: &FaultCount) {
+        self.injected += other.injected;
+        self.effective += other.effective;
+        self.visible += other.visible;
+    }
+}
+
+/// One seed of one pipeline, run once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeedReport {
+    pub pipeline: String,
+    pub seed: u64,
+    pub tier: Tier,
+    pub verdict: Verdict,
+    /// 32 hex digits over every step of the run; empty when the run did not end by itself.
+    pub trace_hash: String,
+    pub steps: u64,
+    pub virtual_ms: u64,
+    pub wall_ms: u64,
+    pub records: RecordCounts,
+    pub panes: PaneCounts,
+    pub faults: BTreeMap<String, FaultCount>,
+    pub states: BTreeMap<String, u64>,
+    pub violations: Vec<Violation>,
+    /// The plan as a file's text; filled when something is wrong.
+    #[serde(default)]
+    pub plan: Option<String>,
+    /// (step, rolling hash) now and then, so that two runs that differ can be compared.
+    #[serde(default)]
+    pub checkpoints: Vec<(u64, String)>,
+}
+
+impl SeedReport {
+    /// A seed of which nothing is known yet.
+    pub fn empty(pipeline: impl Into<String>, seed: u64, tier: Tier) -> SeedReport {
+        SeedReport {
+            pipeline: pipeline.into(),
+            seed,
+            tier,
+            verdict: Verdict::Pass,
+            trace_hash: String::new(),
+            steps: 0,
+            virtual_ms: 0,
+            wall_ms: 0,
+            records: RecordCounts::default(),
+            panes: PaneCounts::default(),
+            faults: BTreeMap::new(),
+            states: BTreeMap::new(),
+            violations: Vec::new(),
+            plan: None,
+            checkpoints: Vec::new(),
+        }
+    }
+}
