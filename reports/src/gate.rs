@@ -173,8 +173,18 @@ mod tests {
     fn the_documented_fields_are_all_there() {
         let json = serde_json::to_value(GateReport::new(vec![], 0)).unwrap();
         for field in [
-            "schema", "verdict", "pipelines", "seeds_run", "wall_ms", "virtual_ms", "records", "panes", "faults", "states",
-            "determinism", "violations",
+            "schema",
+            "verdict",
+            "pipelines",
+            "seeds_run",
+            "wall_ms",
+            "virtual_ms",
+            "records",
+            "panes",
+            "faults",
+            "states",
+            "determinism",
+            "violations",
         ] {
             assert!(json.get(field).is_some(), "{field} is missing");
         }

@@ -10,3 +10,6 @@ compile_error!(
 pub mod draw;
 pub mod trace;
 pub mod workload;
+
+pub mod checks;
+pub mod evidence;

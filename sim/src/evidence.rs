@@ -1,0 +1,159 @@
+//! What a run leaves behind for the checks: the broker's disk, and the histories of what was sent, acknowledged and read.
+//!
+//! In: the world fills it while it runs. Out: the checks read it; they draw nothing and ask nobody.
+//!
+//! Moments are ordinals of one counter over the whole world ([`Moment`]): if the answer to A was received before B was
+//! asked, then A's moment is smaller. That is what lets a check say "after".
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use engine::types::{Offset, ProducerEpoch, ProducerId, TopicPartition};
+
+/// A position in the world's history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub u64);
+
+/// Everything that the checks may read.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The broker's data directory; segments are `<data_dir>/<topic>-<partition>/<20 digits>.log`.
+    pub data_dir: PathBuf,
+    /// The broker's disk when everything was over.
+    pub files: BTreeMap<PathBuf, Vec<u8>>,
+    /// The source topic and its number of partitions.
+    pub source: String,
+    pub source_partitions: i32,
+    pub live: RunNames,
+    pub replay: RunNames,
+    pub history: History,
+    /// Every crash of the broker, in order.
+    pub crashes: Vec<Crash>,
+    /// Every time that a needed offset was deleted under a run.
+    pub gaps: Vec<Gap>,
+    pub liveness: Liveness,
+}
+
+/// The names of one version of the pipeline: where it wrote what.
+#[derive(Clone, Debug, Default)]
+pub struct RunNames {
+    pub group: String,
+    pub out_topic: String,
+    pub late_topic: String,
+    pub repartition_topics: Vec<String>,
+    pub tasks: Vec<TaskNames>,
+}
+
+/// One task: what it reads and where its commit records are.
+#[derive(Clone, Debug)]
+pub struct TaskNames {
+    pub stage: u16,
+    pub partition: i32,
+    pub inputs: Vec<TopicPartition>,
+    pub changelog: Option<TopicPartition>,
+    pub transactional_id: String,
+}
+
+/// What the clients asked and were answered.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    pub sends: Vec<SendRecord>,
+    pub polls: Vec<PollRecord>,
+    pub ends: Vec<EndRecord>,
+}
+
+/// A source record that somebody tried to write. Its identity is the header `segno.send`, never reused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendRecord {
+    pub id: u64,
+    pub partition: TopicPartition,
+    /// Of timestamp, key, value and headers: [`crate::checks::log::digest`].
+    pub digest: u64,
+    pub sent: Moment,
+    /// One per acknowledgement that arrived; several when a retry was answered too.
+    pub acks: Vec<Ack>,
+    /// The transaction that it was sent in, if any: then only the commit acknowledges it.
+    pub transaction: Option<(ProducerId, ProducerEpoch)>,
+}
+
+/// The broker said that a record is at `offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    pub at: Moment,
+    pub offset: Offset,
+}
+
+/// One answered fetch of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PollRecord {
+    pub reader: String,
+    /// This reader never seeks back: a smaller `from` than its last `next` is an error. Tasks, which start again at
+    /// their committed offset, are not sequential.
+    pub sequential: bool,
+    pub partition: TopicPartition,
+    pub asked: Moment,
+    pub answered: Moment,
+    pub from: Offset,
+    /// One past the last record that was returned, visible or not; `from` when nothing was.
+    pub next: Offset,
+    pub read_committed: bool,
+    pub high_watermark: Offset,
+    pub last_stable: Offset,
+    pub log_start: Offset,
+    /// What the reader may see of it: data records, without those of aborted transactions when `read_committed`.
+    pub seen: Vec<Seen>,
+}
+
+/// A record as a reader saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub offset: Offset,
+    pub digest: u64,
+}
+
+/// A request to end a transaction, and whether it was answered with success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndRecord {
+    pub transactional_id: String,
+    pub producer_id: ProducerId,
+    /// The epoch that the transaction wrote with.
+    pub epoch: ProducerEpoch,
+    pub commit: bool,
+    pub asked: Moment,
+    pub answered: Option<Moment>,
+}
+
+/// The broker's host went down; its disk as it was once the fate of the unsynced bytes was settled.
+#[derive(Clone, Debug, Default)]
+pub struct Crash {
+    pub at: Moment,
+    pub virtual_ms: u64,
+    /// `kill` or `power-cut`.
+    pub kind: String,
+    pub files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+/// A run needed `needed`, and the log began at `log_start` by then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    pub group: String,
+    pub partition: TopicPartition,
+    pub needed: Offset,
+    pub log_start: Offset,
+    /// What the run said of it; `None` when it went on as if nothing were missing.
+    pub reported: Option<String>,
+}
+
+/// How the liveness phase ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Liveness {
+    /// Lag was zero, no transaction open and the watermark past the last event, within the bound.
+    pub converged: bool,
+    pub took_virtual_ms: u64,
+    pub bound_virtual_ms: u64,
+    /// What was still missing when the bound passed.
+    pub missing: Vec<String>,
+    /// The replay ended too.
+    pub replay_converged: bool,
+    pub replay_missing: Vec<String>,
+}
