@@ -7,9 +7,14 @@ compile_error!(
      [build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]\nrustdocflags = [\"--cfg\", \"tokio_unstable\"]"
 );
 
+pub mod campaign;
 pub mod draw;
+pub mod faults;
+pub mod plan;
+pub mod seed;
 pub mod trace;
 pub mod workload;
+pub mod world;
 
 pub mod checks;
 pub mod evidence;

@@ -1,0 +1,31 @@
+//! One request is carried out and its reply lost with the connection: the caller cannot know.
+
+use crate::draw::Draw;
+use crate::faults::{self, Fault};
+use crate::plan::{Cluster, FaultSpec, Host, Phase};
+use crate::world::World;
+
+pub struct LostReply;
+
+impl Fault for LostReply {
+    fn name(&self) -> &'static str {
+        "lost-reply"
+    }
+
+    fn draw(&self, draw: &mut Draw, cluster: &Cluster, phase: Phase, at_ms: u64, unit_ms: u64) -> FaultSpec {
+        let host = faults::speaker(draw, cluster);
+        FaultSpec {
+            peer: Some(Host::Broker),
+            nth: Some(draw.between(1, 12) as u32),
+            ..faults::spec(&LostReply, phase, at_ms, host, unit_ms)
+        }
+    }
+
+    fn validate(&self, spec: &FaultSpec, _cluster: &Cluster) -> Result<(), String> {
+        faults::must_be_a_pair(spec)
+    }
+
+    fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec) {
+        world.lose_reply(id, spec.host, spec.nth.unwrap_or(1));
+    }
+}

@@ -1,0 +1,140 @@
+//! The kinds of fault. One file each; a new kind is a file and a line in [`ALL`].
+//!
+//! In: a seed's stream of draws, at plan time; the world, when the moment has come. Out: an entry of the plan; a change
+//! of the world.
+//!
+//! Every kind is counted three ways. *Injected*: its moment came. *Effective*: it changed something: a process died, a
+//! byte was lost, a frame was held. *Visible*: the engine had to deal with it: a call failed, a log was cut at recovery,
+//! an instance was fenced.
+//!
+//! Invariant: a fault heals by itself, `for_ms` after its moment, or when the world heals everything.
+
+mod crash_at_point;
+mod crash_in_recovery;
+mod delayed_request;
+mod duplicated_request;
+mod kill;
+mod lost_reply;
+mod one_way_partition;
+mod partition;
+mod pause_takeover;
+mod power_cut;
+mod slow_disk;
+mod slow_link;
+mod sync_failure;
+
+use crate::draw::Draw;
+use crate::plan::{Cluster, FaultKind, FaultSpec, Host, Phase};
+use crate::world::World;
+
+/// Every kind, in the order in which reports list them.
+pub const ALL: &[&dyn Fault] = &[
+    &kill::Kill,
+    &power_cut::PowerCut,
+    &crash_at_point::CrashAtPoint,
+    &crash_in_recovery::CrashInRecovery,
+    &pause_takeover::PauseTakeover,
+    &partition::Partition,
+    &one_way_partition::OneWayPartition,
+    &slow_link::SlowLink,
+    &delayed_request::DelayedRequest,
+    &duplicated_request::DuplicatedRequest,
+    &lost_reply::LostReply,
+    &slow_disk::SlowDisk,
+    &sync_failure::SyncFailure,
+];
+
+/// The kind with this name.
+pub fn named(name: &str) -> Option<&'static dyn Fault> {
+    ALL.iter().copied().find(|fault| fault.name() == name)
+}
+
+/// One kind of fault.
+pub trait Fault: Sync {
+    /// The name in plans and reports.
+    fn name(&self) -> &'static str;
+
+    /// Whether it can take effect in this cluster.
+    fn possible(&self, _cluster: &Cluster) -> bool {
+        true
+    }
+
+    /// One fault of this kind, at `at_ms` of `phase`; `unit_ms` is a span of time that fits the tier.
+    fn draw(&self, draw: &mut Draw, cluster: &Cluster, phase: Phase, at_ms: u64, unit_ms: u64) -> FaultSpec;
+
+    /// # Errors
+    /// Which field is missing, or does not fit.
+    fn validate(&self, _spec: &FaultSpec, _cluster: &Cluster) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Its moment has come. `id` is what the world counts its effects under.
+    fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec);
+}
+
+/// A spec with the fields that every kind has.
+fn spec(kind: &'static dyn Fault, phase: Phase, at_ms: u64, host: Host, for_ms: u64) -> FaultSpec {
+    FaultSpec {
+        kind: FaultKind(kind),
+        phase,
+        at_ms,
+        host,
+        peer: None,
+        for_ms,
+        nth: None,
+        point: None,
+        power_cut: false,
+    }
+}
+
+/// A host that can crash: the broker is as likely as all workers together.
+fn victim(draw: &mut Draw, cluster: &Cluster) -> Host {
+    match cluster.workers {
+        0 => Host::Broker,
+        _ if draw.chance(1, 2) => Host::Broker,
+        workers => Host::Worker(1 + draw.below(u64::from(workers)) as u32),
+    }
+}
+
+/// A host that speaks to the broker over the network.
+fn speaker(draw: &mut Draw, cluster: &Cluster) -> Host {
+    let number = draw.below(u64::from(cluster.workers) + 1) as u32;
+    if number == 0 { Host::Control } else { Host::Worker(number) }
+}
+
+/// Where a crash can hit this host.
+fn points_of(host: Host, cluster: &Cluster) -> Vec<engine::env::Point> {
+    crash_at_point::points_of(host, cluster)
+}
+
+fn must_be_mortal(spec: &FaultSpec, _cluster: &Cluster) -> Result<(), String> {
+    match spec.host {
+        Host::Control => Err("`control` holds the histories and cannot crash".into()),
+        Host::Broker | Host::Worker(_) => Ok(()),
+    }
+}
+
+fn must_pass_point(spec: &FaultSpec) -> Result<(), String> {
+    match (spec.point, spec.nth) {
+        (None, _) => Err("`point` is missing".into()),
+        (_, None | Some(0)) => Err("`nth` is missing: which passing, from 1".into()),
+        _ => Ok(()),
+    }
+}
+
+fn must_be_a_pair(spec: &FaultSpec) -> Result<(), String> {
+    match spec.peer {
+        None => Err("`peer` is missing".into()),
+        Some(peer) if (peer == Host::Broker) == (spec.host == Host::Broker) => {
+            Err("one of `host` and `peer` must be the broker: nobody else is spoken to".into())
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn must_have_a_disk(spec: &FaultSpec) -> Result<(), String> {
+    match spec.host {
+        Host::Broker => Ok(()),
+        host => Err(format!("{host} has no disk of interest")),
+    }
+}

@@ -1,0 +1,496 @@
+//! The plan: everything that a seed decides, before the first tick, as a file that can be read, edited and committed.
+//!
+//! In: a pipeline's name and a seed. Out: the cluster's shape, the workload's knobs, the engine's settings, and the
+//! faults with their moments. Swarm style: each seed turns some kinds of fault off altogether.
+//!
+//! Invariant: a plan is a function of (pipeline, seed, forced tier). Every concern draws from its own stream, so that a
+//! draw in one moves no other. What is drawn heals: after the last fault the run can always end.
+
+use std::fmt;
+use std::str::FromStr;
+
+use engine::env::Point;
+use engine::types::Millis;
+pub use reports::Tier;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::draw::Draw;
+use crate::faults;
+use crate::workload::{Knobs, Shape, SourceEvent, Workload};
+
+/// The version of the plan file that this build reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// All of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    pub format: u32,
+    pub pipeline: String,
+    pub seed: u64,
+    pub tier: Tier,
+    pub cluster: Cluster,
+    pub shape: Shape,
+    pub engine: EngineSettings,
+    pub knobs: Knobs,
+    #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<FaultSpec>,
+    /// The source events, listed; without them the workload generates them from the knobs and the seed.
+    #[serde(default, rename = "event", skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<SourceEvent>>,
+}
+
+/// The hosts and what lies between them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Tasks also run beside the broker, in its process, over the in-process transport.
+    pub embedded: bool,
+    /// Hosts that run tasks over the network. With `embedded` false at least one.
+    pub workers: u32,
+    /// By how much the tasks are shifted around the hosts.
+    pub rotate: u32,
+    pub latency_min_ms: u64,
+    pub latency_max_ms: u64,
+    /// How long a sync takes at least and at most; never below 1, or nothing would lie between write and sync.
+    pub sync_min_ms: u64,
+    pub sync_max_ms: u64,
+    /// At how many of 100 passings of a point the task yields to the others of its host.
+    pub yield_percent: u32,
+}
+
+/// The engine's own settings, small enough that rolls, retries and several fetches happen in a short run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineSettings {
+    pub commit_interval_ms: u64,
+    pub segment_bytes: u64,
+    pub index_interval_bytes: u32,
+    pub recovery_point_every_bytes: u64,
+    pub fetch_bytes: u32,
+    pub fetch_wait_ms: u64,
+    pub request_timeout_ms: u64,
+    pub txn_timeout_ms: u64,
+    /// Events that the source's producer puts into one batch at most.
+    pub batch_events: u32,
+    pub lz4: bool,
+}
+
+/// Which computation a fault belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    Live,
+    Replay,
+}
+
+/// One fault and its moment. Which of the optional fields a kind needs, it says itself ([`faults::Fault::validate`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultSpec {
+    pub kind: FaultKind,
+    pub phase: Phase,
+    /// Virtual milliseconds since the phase began.
+    pub at_ms: u64,
+    /// The victim, or the side that sends.
+    pub host: Host,
+    /// The other side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Host>,
+    /// How long it lasts: down, paused, cut, slow or held.
+    pub for_ms: u64,
+    /// Counted from `at_ms` on: the n-th passing of `point`, or the n-th request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nth: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<PointName>,
+    /// Unsynced bytes are lost as in a power cut, and the host falls silent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub power_cut: bool,
+}
+
+/// A kind of fault, by its name in the registry.
+#[derive(Clone, Copy)]
+pub struct FaultKind(pub &'static dyn faults::Fault);
+
+/// A point of the engine, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PointName(pub Point);
+
+/// A host of the simulated cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Host {
+    Broker,
+    /// Counted from 1.
+    Worker(u32),
+    /// Producers, readers and the observer; never a victim of crashes.
+    Control,
+}
+
+impl Plan {
+    /// Expands a seed for a workload.
+    pub fn draw(workload: &dyn Workload, seed: u64, tier: Option<Tier>) -> Plan {
+        Plan::expand(workload.name(), seed, tier)
+    }
+
+    /// Expands a seed. The tier is a function of (pipeline, seed) unless it is forced.
+    pub fn expand(pipeline: &str, seed: u64, tier: Option<Tier>) -> Plan {
+        let root = root(pipeline, seed);
+        let tier = tier.unwrap_or_else(|| tier_of(pipeline, seed));
+        let cluster = Cluster::draw(&mut Draw::new(root, "cluster"), tier);
+        let shape = draw_shape(&mut Draw::new(root, "shape"));
+        let engine = EngineSettings::draw(&mut Draw::new(root, "engine"), tier);
+        let mut draw = Draw::new(root, "knobs");
+        let span_ms = match tier {
+            Tier::Race => draw.between(1_200, 3_000) as u64,
+            Tier::Soak => draw.between(6_000, 16_000) as u64,
+        };
+        let knobs = Knobs::draw(&mut draw, span_ms);
+        let faults = draw_faults(&mut Draw::new(root, "faults"), &cluster, tier, span_ms);
+        Plan {
+            format: FORMAT,
+            pipeline: pipeline.to_owned(),
+            seed,
+            tier,
+            cluster,
+            shape,
+            engine,
+            knobs,
+            faults,
+            events: None,
+        }
+    }
+
+    /// The root of the streams that are drawn at run time.
+    pub fn root(&self) -> u64 {
+        root(&self.pipeline, self.seed)
+    }
+
+    pub fn tick_ms(&self) -> u64 {
+        match self.tier {
+            Tier::Race => 1,
+            Tier::Soak => 10,
+        }
+    }
+
+    /// The source events: those listed, or those generated.
+    pub fn source_events(&self, workload: &dyn Workload) -> Vec<SourceEvent> {
+        match &self.events {
+            Some(events) => events.clone(),
+            None => workload.generate(&self.knobs, &self.shape, &mut Draw::new(self.root(), "events")),
+        }
+    }
+
+    /// # Errors
+    /// What is wrong, with line and column.
+    pub fn parse(text: &str) -> Result<Plan, PlanError> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let Head { format } = toml::from_str(text)?;
+        if format != FORMAT {
+            return Err(PlanError::Format { found: format });
+        }
+        let plan: Plan = toml::from_str(text)?;
+        plan.validate()?;
+        Ok(plan)
+    }
+
+    /// The plan as a file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a plan is plain data")
+    }
+
+    /// # Errors
+    /// The first thing that cannot be: a fault on a host that is not there, a cluster without a place for tasks.
+    pub fn validate(&self) -> Result<(), PlanError> {
+        let Plan { cluster, shape, .. } = self;
+        let wrong = |what: String| Err(PlanError::Invalid(what));
+        if !cluster.embedded && cluster.workers == 0 {
+            return wrong("cluster.workers is 0 and cluster.embedded false: no host would run a task".into());
+        }
+        if cluster.workers > 6 {
+            return wrong(format!(
+                "cluster.workers is {}; the cost grows with the cube of hosts: at most 6",
+                cluster.workers
+            ));
+        }
+        if shape.partitions < 1 || shape.repartitions < 1 {
+            return wrong("shape.partitions and shape.repartitions must be at least 1".into());
+        }
+        if cluster.sync_min_ms < 1 || cluster.sync_max_ms < cluster.sync_min_ms {
+            return wrong("cluster.sync_min_ms must be at least 1 and not above cluster.sync_max_ms".into());
+        }
+        if cluster.latency_max_ms < cluster.latency_min_ms {
+            return wrong("cluster.latency_min_ms must not be above cluster.latency_max_ms".into());
+        }
+        for (index, spec) in self.faults.iter().enumerate() {
+            for host in [Some(spec.host), spec.peer].into_iter().flatten() {
+                if !cluster.hosts().contains(&host) {
+                    return wrong(format!("fault {} ({}): there is no host {host}", index + 1, spec.kind.0.name()));
+                }
+            }
+            if let Err(what) = spec.kind.0.validate(spec, cluster) {
+                return wrong(format!("fault {} ({}): {what}", index + 1, spec.kind.0.name()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tier that the gate and `repro` draw for this seed.
+pub fn tier_of(pipeline: &str, seed: u64) -> Tier {
+    if Draw::new(root(pipeline, seed), "tier").chance(1, 2) { Tier::Race } else { Tier::Soak }
+}
+
+fn root(pipeline: &str, seed: u64) -> u64 {
+    Draw::new(seed, pipeline).next_u64()
+}
+
+impl Cluster {
+    fn draw(draw: &mut Draw, tier: Tier) -> Cluster {
+        let (embedded, workers) =
+            *draw.pick(&[(true, 0), (true, 1), (false, 1), (false, 2), (false, 2), (true, 2), (false, 3)]);
+        let (latency_max_ms, sync_max_ms) = match tier {
+            Tier::Race => (draw.between(1, 6), draw.between(1, 8)),
+            Tier::Soak => (draw.between(1, 30), draw.between(1, 25)),
+        };
+        Cluster {
+            embedded,
+            workers,
+            rotate: draw.below(4) as u32,
+            latency_min_ms: 1,
+            latency_max_ms: latency_max_ms as u64,
+            sync_min_ms: 1,
+            sync_max_ms: sync_max_ms as u64,
+            yield_percent: *draw.pick(&[0, 10, 30]),
+        }
+    }
+
+    /// Every host, in the order in which the world builds them.
+    pub fn hosts(&self) -> Vec<Host> {
+        let workers = (1..=self.workers).map(Host::Worker);
+        std::iter::once(Host::Broker).chain(workers).chain([Host::Control]).collect()
+    }
+
+    /// The hosts that run tasks.
+    pub fn task_hosts(&self) -> Vec<Host> {
+        let embedded = self.embedded.then_some(Host::Broker);
+        embedded.into_iter().chain((1..=self.workers).map(Host::Worker)).collect()
+    }
+}
+
+impl EngineSettings {
+    fn draw(draw: &mut Draw, tier: Tier) -> EngineSettings {
+        let commits: &[u64] = match tier {
+            Tier::Race => &[20, 50, 100, 200],
+            Tier::Soak => &[100, 200, 500],
+        };
+        EngineSettings {
+            commit_interval_ms: *draw.pick(commits),
+            segment_bytes: *draw.pick(&[1_024, 4_096, 16_384, 1 << 20]),
+            index_interval_bytes: *draw.pick(&[64, 512, 4_096]),
+            recovery_point_every_bytes: *draw.pick(&[512, 8_192, 64 << 20]),
+            fetch_bytes: *draw.pick(&[256, 2_048, 65_536]),
+            fetch_wait_ms: *draw.pick(&[50, 100, 250]),
+            request_timeout_ms: *draw.pick(&[400, 800]),
+            txn_timeout_ms: *draw.pick(&[2_000, 4_000]),
+            batch_events: *draw.pick(&[1, 4, 16, 64]),
+            lz4: draw.chance(1, 2),
+        }
+    }
+}
+
+fn draw_shape(draw: &mut Draw) -> Shape {
+    Shape {
+        partitions: *draw.pick(&[1, 2, 2, 3, 4]),
+        keyed_by_record: draw.chance(2, 5),
+        repartitions: *draw.pick(&[1, 2, 3]),
+        bound: Millis(*draw.pick(&[0, 1_000, 30_000, 60_000])),
+        allowed_lateness: Millis(*draw.pick(&[0, 0, 30_000, 600_000])),
+    }
+}
+
+fn draw_faults(draw: &mut Draw, cluster: &Cluster, tier: Tier, span_ms: u64) -> Vec<FaultSpec> {
+    let possible: Vec<_> = faults::ALL.iter().filter(|fault| fault.possible(cluster)).collect();
+    let mut enabled: Vec<_> = possible.iter().filter(|_| draw.chance(1, 2)).collect();
+    if enabled.is_empty() {
+        enabled.push(draw.pick(&possible));
+    }
+    let mut specs = Vec::new();
+    let (live, replay) = (draw.between(1, 5) as u64, draw.between(0, 3) as u64);
+    // A replay has no producer to wait for: it reads as fast as it can, and its faults must come early to meet it.
+    let replay_span = match tier {
+        Tier::Race => 500,
+        Tier::Soak => 2_000,
+    };
+    for (phase, count, span_ms) in [(Phase::Live, live, span_ms), (Phase::Replay, replay, replay_span)] {
+        for slot in 0..count {
+            let fault = draw.pick(&enabled);
+            let at_ms = span_ms * slot / count + draw.below(span_ms / count + 1);
+            let unit = match tier {
+                Tier::Race => draw.between(20, 400),
+                Tier::Soak => draw.between(100, 1_500),
+            };
+            specs.push(fault.draw(draw, cluster, phase, at_ms, unit as u64));
+        }
+    }
+    specs
+}
+
+/// Why a plan file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    #[error("the plan's format is {found}; this build reads format {FORMAT}")]
+    Format { found: u32 },
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Broker => f.pad("broker"),
+            Host::Worker(number) => f.pad(&format!("worker-{number}")),
+            Host::Control => f.pad("control"),
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Host, String> {
+        match text {
+            "broker" => Ok(Host::Broker),
+            "control" => Ok(Host::Control),
+            _ => match text.strip_prefix("worker-").and_then(|number| number.parse().ok()) {
+                Some(number) if number > 0 => Ok(Host::Worker(number)),
+                _ => Err(format!("unknown host `{text}`, expected `broker`, `worker-N` or `control`")),
+            },
+        }
+    }
+}
+
+impl Serialize for Host {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Host {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Host, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl fmt::Debug for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+impl PartialEq for FaultKind {
+    fn eq(&self, other: &FaultKind) -> bool {
+        self.0.name() == other.0.name()
+    }
+}
+
+impl Eq for FaultKind {}
+
+impl Serialize for FaultKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for FaultKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FaultKind, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        faults::named(&name).map(FaultKind).ok_or_else(|| {
+            let names: Vec<&str> = faults::ALL.iter().map(|fault| fault.name()).collect();
+            D::Error::custom(format!("unknown kind of fault `{name}`, expected one of {}", names.join(", ")))
+        })
+    }
+}
+
+impl Serialize for PointName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for PointName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PointName, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Point::from_name(&name).map(PointName).ok_or_else(|| {
+            D::Error::custom(format!("unknown point `{name}`; the points are listed in engine::env::point"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_a_function_of_pipeline_and_seed_and_survives_its_file() {
+        for seed in 0..200 {
+            let plan = Plan::expand("p", seed, None);
+            assert_eq!(plan, Plan::expand("p", seed, None));
+            assert_eq!(plan.tier, tier_of("p", seed));
+            let text = plan.to_toml();
+            let read = Plan::parse(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{text}"));
+            assert_eq!(plan, read, "{text}");
+        }
+        assert_ne!(Plan::expand("p", 1, None).to_toml(), Plan::expand("q", 1, None).to_toml());
+    }
+
+    #[test]
+    fn every_kind_of_fault_and_both_tiers_are_drawn_soon() {
+        let plans: Vec<Plan> = (0..150).map(|seed| Plan::expand("p", seed, None)).collect();
+        for fault in faults::ALL {
+            let count =
+                plans.iter().flat_map(|plan| &plan.faults).filter(|spec| spec.kind.0.name() == fault.name()).count();
+            assert!(count > 10, "{} is drawn {count} times in 150 seeds", fault.name());
+        }
+        let race = plans.iter().filter(|plan| plan.tier == Tier::Race).count();
+        assert!((50..100).contains(&race), "{race} of 150 seeds are in the race tier");
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_plan_file_is_said_with_its_line() {
+        let good = Plan::expand("p", 3, None).to_toml();
+        assert!(good.contains("[[fault]]"), "{good}");
+        for (from, to, said) in [
+            ("[cluster]", "[cluster]\nembeded = 1", "unknown field `embeded`"),
+            ("kind = \"", "kind = \"x", "unknown kind of fault `x"),
+            ("host = \"", "host = \"y", "unknown host `y"),
+            ("format = 1", "format = 9", "the plan's format is 9"),
+            ("embedded = true", "embedded = \"yes\"", "invalid type"),
+        ] {
+            let text = good.replacen(from, to, 1);
+            if text == good {
+                continue;
+            }
+            let error = Plan::parse(&text).expect_err(&text).to_string();
+            assert!(error.contains(said), "{error}");
+            assert!(said.starts_with("the plan") || error.contains("at line "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_fault_on_a_host_that_is_not_there_is_refused() {
+        let mut plan = Plan::expand("p", 3, None);
+        plan.cluster.workers = 1;
+        plan.faults = vec![FaultSpec {
+            host: Host::Worker(5),
+            ..faults::named("kill").unwrap().draw(&mut Draw::new(1, "t"), &plan.cluster, Phase::Live, 1, 1)
+        }];
+        let error = Plan::parse(&plan.to_toml()).unwrap_err().to_string();
+        assert!(error.contains("no host worker-5"), "{error}");
+    }
+}
