@@ -25,8 +25,14 @@
 
 mod builder;
 mod header;
+mod lz4;
 mod reader;
+mod varint;
 
 pub use builder::{BatchBuilder, ProducerStamp, control_batch};
-pub use header::{BatchHeader, Compression, ControlMarker, CorruptReason, patch};
-pub use reader::{BatchRef, Batches, Headers, Record, RecordError, Records, Scan, batches, scan, scan_trusted};
+pub use header::{BATCH_BYTES_MAX, BatchHeader, Compression, ControlMarker, CorruptReason, HEADER_BYTES, patch};
+pub use lz4::UNPACKED_BYTES_MAX;
+pub use reader::{
+    BatchRef, Batches, Headers, Record, RecordError, Records, Scan, batches, batches_trusted, claimed_size, scan,
+    scan_trusted,
+};
