@@ -25,6 +25,9 @@ pub struct Run {
     pub trace: Option<String>,
 }
 
+/// Rare states that the default gate must have seen.
+pub const REQUIRED_STATES: &[&str] = &[];
+
 /// Runs a plan and judges it.
 pub fn run_plan(workload: &dyn Workload, plan: &Plan) -> SeedReport {
     run_plan_with(workload, plan, RunOptions::default()).report
