@@ -1,0 +1,146 @@
+//! The way to a broker elsewhere: Kafka frames over connections of env's network.
+//!
+//! A broker answers each connection in order, so a long poll gets a connection that nobody else uses meanwhile, and other
+//! calls spread over a few. Each connection is driven by one task of its own: a caller that gives up leaves whole frames
+//! and a counted answer behind, never half a frame or an answer that the next caller would take for its own.
+//!
+//! Invariant: correlation ids are unique in a transport. An answer out of order ends its connection.
+//! Invariant: every call ends by its deadline. A connection whose oldest call is past it is closed: in-order answers
+//! would make all others wait too.
+
+mod connection;
+
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseHeader, ResponseKind};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use tokio::time::Instant;
+
+use crate::env::{BoxFuture, Env};
+use crate::wire::{Transport, TransportError};
+use connection::{Connection, Outgoing};
+
+/// Limits of a [`SocketTransport`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketConfig {
+    pub connect_timeout: Duration,
+    /// For an answer; a long poll adds what it asks the broker to wait.
+    pub call_timeout: Duration,
+    /// Connections that calls other than fetches share.
+    pub connections: usize,
+    pub max_frame_bytes: usize,
+}
+
+impl Default for SocketConfig {
+    fn default() -> SocketConfig {
+        SocketConfig {
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(10),
+            connections: 4,
+            max_frame_bytes: 128 << 20,
+        }
+    }
+}
+
+/// See the module.
+pub struct SocketTransport {
+    env: Env,
+    address: String,
+    config: SocketConfig,
+    correlation: AtomicI32,
+    lanes: Mutex<Lanes>,
+}
+
+#[derive(Default)]
+struct Lanes {
+    shared: Vec<Connection>,
+    polls: Vec<Connection>,
+}
+
+impl SocketTransport {
+    /// Connects when it is first called.
+    pub fn new(env: Env, address: impl Into<String>, config: SocketConfig) -> SocketTransport {
+        assert!(config.connections > 0, "calls need a connection");
+        let address = address.into();
+        SocketTransport { env, address, config, correlation: AtomicI32::new(1), lanes: Mutex::default() }
+    }
+
+    async fn send(&self, api_version: i16, request: RequestKind) -> Result<ResponseKind, TransportError> {
+        let key = super::request_key(&request);
+        let correlation = self.correlation.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let patience = match &request {
+            RequestKind::Fetch(fetch) => Duration::from_millis(fetch.max_wait_ms.max(0) as u64),
+            _ => Duration::ZERO,
+        };
+        let frame = encode(key, api_version, correlation, &request)
+            .map_err(|reason| TransportError::Refused { address: self.address.clone(), reason })?;
+        let connection = self.connection(matches!(request, RequestKind::Fetch(_))).await?;
+        let limit = self.config.call_timeout + patience;
+        let (answered, answer) = tokio::sync::oneshot::channel();
+        connection.send(Outgoing { frame, correlation, deadline: Instant::now() + limit, limit, answered });
+        let broken = || TransportError::Broken { address: self.address.clone(), reason: "closed".to_owned() };
+        let mut frame = answer.await.map_err(|_| broken())??;
+        decode(key, api_version, &mut frame)
+            .map_err(|reason| TransportError::Malformed { address: self.address.clone(), reason })
+    }
+
+    /// An open connection, by preference one on which nothing is in flight.
+    async fn connection(&self, poll: bool) -> Result<Connection, TransportError> {
+        {
+            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            let lane = if poll { &mut lanes.polls } else { &mut lanes.shared };
+            lane.retain(Connection::is_open);
+            let least = lane.iter().min_by_key(|connection| connection.in_flight());
+            if let Some(connection) = least
+                && (connection.in_flight() == 0 || (!poll && lane.len() >= self.config.connections))
+            {
+                return Ok(connection.reserve());
+            }
+        }
+        let refused = |reason: String| TransportError::Refused { address: self.address.clone(), reason };
+        let connecting = self.env.network().connect(&self.address);
+        let stream = tokio::time::timeout(self.config.connect_timeout, connecting)
+            .await
+            .map_err(|_| refused(format!("no connection within {} ms", self.config.connect_timeout.as_millis())))?
+            .map_err(|error| refused(error.to_string()))?;
+        let connection = Connection::open(stream, self.address.clone(), self.config.max_frame_bytes);
+        let reserved = connection.reserve();
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = if poll { &mut lanes.polls } else { &mut lanes.shared };
+        lane.push(connection);
+        Ok(reserved)
+    }
+}
+
+impl Transport for SocketTransport {
+    fn call(&self, api_version: i16, request: RequestKind) -> BoxFuture<'_, Result<ResponseKind, TransportError>> {
+        Box::pin(self.send(api_version, request))
+    }
+}
+
+fn encode(key: ApiKey, version: i16, correlation: i32, request: &RequestKind) -> Result<Bytes, String> {
+    let header = RequestHeader::default()
+        .with_request_api_key(key as i16)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation)
+        .with_client_id(Some(StrBytes::from_static_str("segno")));
+    let mut frame = BytesMut::new();
+    frame.put_i32(0);
+    header.encode(&mut frame, key.request_header_version(version)).map_err(|error| error.to_string())?;
+    request.encode(&mut frame, version).map_err(|error| format!("{error:#}"))?;
+    let size = i32::try_from(frame.len() - 4).map_err(|_| format!("a request of {} bytes", frame.len()))?;
+    frame[..4].copy_from_slice(&size.to_be_bytes());
+    Ok(frame.freeze())
+}
+
+fn decode(key: ApiKey, version: i16, frame: &mut Bytes) -> Result<ResponseKind, String> {
+    ResponseHeader::decode(frame, key.response_header_version(version)).map_err(|error| error.to_string())?;
+    let response = ResponseKind::decode(key, frame, version).map_err(|error| format!("{error:#}"))?;
+    if !frame.is_empty() {
+        return Err(format!("{} bytes follow the response", frame.len()));
+    }
+    Ok(response)
+}

@@ -1,0 +1,193 @@
+//! One connection: frames out, frames in, answers in the order of their requests.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::env::Duplex;
+use crate::wire::TransportError;
+
+/// A request on its way, and who waits for its answer.
+pub struct Outgoing {
+    pub frame: Bytes,
+    pub correlation: i32,
+    pub deadline: Instant,
+    pub limit: Duration,
+    pub answered: oneshot::Sender<Result<Bytes, TransportError>>,
+}
+
+/// A handle to a connection's task. The task ends when the connection breaks, or when all handles are gone and every
+/// answer is in.
+pub struct Connection {
+    queue: mpsc::UnboundedSender<Outgoing>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Connection {
+    /// Starts the task that drives `stream`.
+    pub fn open(stream: Box<dyn Duplex>, address: String, max_frame_bytes: usize) -> Connection {
+        let (queue, incoming) = mpsc::unbounded_channel();
+        let in_flight = Arc::new(AtomicUsize::new(0));
+        let driver = Driver {
+            address,
+            max_frame_bytes,
+            queue: incoming,
+            waiting: VecDeque::new(),
+            in_flight: Arc::clone(&in_flight),
+        };
+        tokio::spawn(driver.run(stream));
+        Connection { queue, in_flight }
+    }
+
+    pub fn is_open(&self) -> bool {
+        !self.queue.is_closed()
+    }
+
+    /// Requests whose answers are not in, and those about to be sent.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// A handle for one request.
+    pub fn reserve(&self) -> Connection {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Connection { queue: self.queue.clone(), in_flight: Arc::clone(&self.in_flight) }
+    }
+
+    /// Uses up a handle from [`Connection::reserve`]. On a broken connection the waiter learns by its channel.
+    pub fn send(self, request: Outgoing) {
+        drop(self.queue.send(request));
+    }
+}
+
+struct Driver {
+    address: String,
+    max_frame_bytes: usize,
+    queue: mpsc::UnboundedReceiver<Outgoing>,
+    /// Sent, or being sent, oldest first.
+    waiting: VecDeque<Waiting>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+struct Waiting {
+    correlation: i32,
+    deadline: Instant,
+    limit: Duration,
+    answered: oneshot::Sender<Result<Bytes, TransportError>>,
+}
+
+impl Driver {
+    async fn run(mut self, stream: Box<dyn Duplex>) {
+        let error = self.converse(stream).await;
+        self.queue.close();
+        if let Some(error) = error {
+            // Of the oldest the reason is known; the others went down with it.
+            let mut told = false;
+            let later = TransportError::Broken { address: self.address.clone(), reason: error.to_string() };
+            for waiting in self.waiting.drain(..) {
+                let reason = if told { later.clone() } else { error.clone() };
+                drop(waiting.answered.send(Err(reason)));
+                told = true;
+            }
+            while let Ok(request) = self.queue.try_recv() {
+                drop(request.answered.send(Err(later.clone())));
+            }
+        }
+    }
+
+    /// Until the connection ends; `None` when nobody needs it any more.
+    async fn converse(&mut self, stream: Box<dyn Duplex>) -> Option<TransportError> {
+        let (mut read, mut write) = tokio::io::split(stream);
+        let mut outgoing = Bytes::new();
+        let mut incoming = BytesMut::new();
+        let mut more = true;
+        loop {
+            if !more && self.waiting.is_empty() && outgoing.is_empty() {
+                // The peer sees an orderly end; whether it does is no longer our concern.
+                drop(write.shutdown().await);
+                return None;
+            }
+            let deadline = self.waiting.front().map(|waiting| waiting.deadline);
+            tokio::select! {
+                biased;
+                got = read.read_buf(&mut incoming) => match got {
+                    Ok(0) => return Some(self.broken("the peer closed it".to_owned())),
+                    Ok(_) => {
+                        if let Err(error) = self.deliver(&mut incoming) {
+                            return Some(error);
+                        }
+                    }
+                    Err(error) => return Some(self.broken(error.to_string())),
+                },
+                sent = write_some(&mut write, &mut outgoing), if !outgoing.is_empty() => {
+                    if let Err(error) = sent {
+                        return Some(self.broken(error.to_string()));
+                    }
+                }
+                request = self.queue.recv(), if more && outgoing.is_empty() => match request {
+                    None => more = false,
+                    Some(Outgoing { frame, correlation, deadline, limit, answered }) => {
+                        outgoing = frame;
+                        self.waiting.push_back(Waiting { correlation, deadline, limit, answered });
+                    }
+                },
+                () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    let ms = self.waiting.front().map_or(0, |waiting| waiting.limit.as_millis() as u64);
+                    return Some(TransportError::Deadline { address: self.address.clone(), ms });
+                }
+            }
+        }
+    }
+
+    /// Hands every whole frame of `incoming` to the oldest waiter.
+    fn deliver(&mut self, incoming: &mut BytesMut) -> Result<(), TransportError> {
+        loop {
+            let Some(size) = incoming.first_chunk::<4>() else { return Ok(()) };
+            let size = i32::from_be_bytes(*size);
+            let fits = usize::try_from(size).ok().filter(|size| (4..=self.max_frame_bytes).contains(size));
+            let Some(size) = fits else { return Err(self.malformed(format!("a frame of {size} bytes"))) };
+            if incoming.len() < 4 + size {
+                incoming.reserve(4 + size - incoming.len());
+                return Ok(());
+            }
+            incoming.advance(4);
+            let frame = incoming.split_to(size).freeze();
+            let correlation = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
+            match self.waiting.front() {
+                Some(waiting) if waiting.correlation == correlation => {}
+                Some(waiting) => {
+                    let expected = waiting.correlation;
+                    return Err(self.malformed(format!("answer {correlation} where {expected} was due")));
+                }
+                None => return Err(self.malformed(format!("answer {correlation} that nobody asked for"))),
+            }
+            let waiting = self.waiting.pop_front().expect("matched above");
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            // Nobody listens when the caller gave up.
+            drop(waiting.answered.send(Ok(frame)));
+        }
+    }
+
+    fn broken(&self, reason: String) -> TransportError {
+        TransportError::Broken { address: self.address.clone(), reason }
+    }
+
+    fn malformed(&self, reason: String) -> TransportError {
+        TransportError::Malformed { address: self.address.clone(), reason }
+    }
+}
+
+/// Writes what the stream takes now. May be dropped while it waits: nothing is written then.
+async fn write_some(write: &mut (impl AsyncWriteExt + Unpin), outgoing: &mut Bytes) -> io::Result<()> {
+    if write.write_buf(outgoing).await? == 0 {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    Ok(())
+}
