@@ -450,3 +450,97 @@ fn crc32c(bytes: &[u8]) -> u32 {
     }
     !crc
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::kit::{Disk, event, logs, record};
+    use super::*;
+
+    fn fates(log: &PartitionLog) -> Vec<(i64, Fate)> {
+        log.entries.iter().map(|entry| (entry.offset, entry.fate)).collect()
+    }
+
+    #[test]
+    fn the_fate_of_a_record_is_that_of_its_transaction() {
+        for mut disk in [Disk::new(), Disk::compressed()] {
+            disk.in_transaction("t", 0, (1, 0), &[event("a", 1, 1), event("b", 2, 2)]);
+            disk.in_transaction("t", 0, (2, 0), &[event("c", 3, 3)]);
+            disk.plain("t", 0, &[event("d", 4, 4)]);
+            disk.marker("t", 0, (1, 1), true);
+            disk.in_transaction("t", 0, (2, 0), &[event("e", 5, 5)]);
+            disk.marker("t", 0, (2, 1), false);
+            disk.in_transaction("t", 0, (1, 1), &[event("f", 6, 6)]);
+            let logs = logs(&disk);
+            let log = logs.get("t", 0);
+            assert_eq!(log.damage, None);
+            assert_eq!(log.irregular, Vec::<String>::new());
+            use Fate::{Aborted, Committed, Open};
+            let expected = [(0, Committed), (1, Committed), (2, Aborted), (3, Committed), (5, Aborted), (7, Open)];
+            assert_eq!(fates(log), expected);
+            assert_eq!((log.start, log.end), (0, 8));
+            assert_eq!(log.transactions[1].marker, Some(Marker { offset: 6, commit: false, epoch: 1 }));
+            assert_eq!(log.written_by(Writer { producer_id: 2, epoch: 0 }).count(), 2);
+        }
+    }
+
+    #[test]
+    fn a_record_comes_back_with_all_its_parts() {
+        let mut disk = Disk::compressed();
+        let marker = record(9).header("segno.watermark", (-5i64).to_be_bytes());
+        disk.plain("t", 3, &[record(-7).key("k").value("v").header("h", "x").send(12), marker]);
+        let logs = logs(&disk);
+        let log = logs.get("t", 3);
+        let first = log.at(0).expect("a record");
+        assert_eq!(
+            (first.timestamp, first.key.as_deref(), first.value.as_deref()),
+            (-7, Some(&b"k"[..]), Some(&b"v"[..]))
+        );
+        assert_eq!((first.header("h"), first.send_id(), first.marker()), (Some(&b"x"[..]), Some(12), None));
+        assert_eq!(log.at(1).expect("a marker").marker(), Some(-5));
+    }
+
+    #[test]
+    fn every_cut_and_every_flip_is_damage_or_a_changed_prefix_byte_and_never_a_wrong_record() {
+        let mut disk = Disk::new();
+        disk.plain("t", 0, &[event("a", 1, 1)]);
+        disk.plain("t", 0, &[event("b", 2, 2)]);
+        let whole = logs(&disk).get("t", 0).clone();
+        let length = disk.files().values().next().expect("one file").len();
+        for position in 0..length {
+            let mut flipped = disk.clone();
+            flipped.flip("t", 0, position);
+            let logs = logs(&flipped);
+            let log = logs.get("t", 0);
+            assert!(log.entries.iter().all(|entry| whole.entries.contains(entry)), "byte {position}");
+            let leader_epoch = [12..16, length / 2 + 12..length / 2 + 16].iter().any(|range| range.contains(&position));
+            assert!(log.damage.is_some() || leader_epoch, "byte {position} of {length} was flipped unseen");
+        }
+        for cut in 1..length {
+            let mut short = disk.clone();
+            short.cut("t", 0, cut);
+            let logs = logs(&short);
+            let log = logs.get("t", 0);
+            assert!(whole.entries.starts_with(&log.entries));
+            assert_eq!(log.damage.is_some(), cut != length / 2);
+        }
+    }
+
+    #[test]
+    fn segments_continue_one_another() {
+        let mut disk = Disk::new();
+        disk.plain("t", 0, &[event("a", 1, 1)]);
+        let mut files = disk.files();
+        let bytes = files.values().next().expect("one file").clone();
+        let mut second = bytes.clone();
+        second[7] = 1;
+        files.insert("/data/t-0/00000000000000000001.log".into(), second.clone());
+        files.insert("/data/t-0/00000000000000000001.index".into(), vec![1, 2, 3]);
+        let decoded = Logs::decode(&files, Path::new("/data"));
+        assert_eq!((decoded.get("t", 0).end, &decoded.get("t", 0).damage), (2, &None));
+        files.remove(Path::new("/data/t-0/00000000000000000001.log"));
+        files.insert("/data/t-0/00000000000000000002.log".into(), second);
+        let gap = Logs::decode(&files, Path::new("/data"));
+        let damage = gap.get("t", 0).damage.as_deref().expect("a hole is damage");
+        assert_eq!(damage, "segment 00000000000000000002 follows a log that ends at offset 1");
+    }
+}

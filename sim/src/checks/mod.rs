@@ -2,14 +2,36 @@
 //!
 //! In: [`Evidence`]. Out: [`Violation`]s. They read logs and histories, draw nothing, call neither `engine::log` nor
 //! the client, and run after the world has ended. A new property costs one file and its two lines here.
+//!
+//! [`log`] decodes the disk, [`output`] and [`source`] say what the decoded topics mean; the rest are properties.
 
+pub mod deterministic;
 pub mod log;
+pub mod output;
+pub mod source;
+
+mod aborted_read;
+mod converges;
+mod duplicate;
+mod durable;
+mod equals_expected;
+mod inconsistent_offset;
+mod lost_write;
+mod loud_gap;
+mod nonmonotonic;
+mod replay_equals_live;
+mod torn_transaction;
+
+#[cfg(test)]
+mod kit;
 
 use reports::FirstDifference;
 
-use crate::evidence::Evidence;
-use crate::workload::{Shape, Workload};
+use crate::evidence::{Evidence, RunNames};
+use crate::workload::{Expected, Shape, Workload};
 use log::Logs;
+use output::Output;
+use source::Source;
 
 /// What a property's check found broken.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +46,19 @@ impl Violation {
     pub fn new(property: &'static str, message: impl Into<String>) -> Violation {
         Violation { property, message: message.into(), first_difference: None }
     }
+
+    /// As it stands in a report.
+    pub fn report(self, pipeline: &str, seed: u64, tier: reports::Tier) -> reports::Violation {
+        reports::Violation {
+            property: self.property.to_owned(),
+            pipeline: pipeline.to_owned(),
+            seed,
+            tier: tier.to_string(),
+            message: self.message,
+            first_difference: self.first_difference,
+            ..reports::Violation::default()
+        }
+    }
 }
 
 /// The evidence of one seed with what every check needs of it, decoded once.
@@ -33,6 +68,28 @@ pub struct Case<'a> {
     pub shape: &'a Shape,
     /// The final disk.
     pub logs: Logs,
+    /// The committed source records and the watermark before each.
+    pub source: Source,
+    pub live: Output,
+    pub replay: Output,
+    /// What the independent function says of the source.
+    pub expected: Expected,
+}
+
+impl<'a> Case<'a> {
+    pub fn new(evidence: &'a Evidence, workload: &'a dyn Workload, shape: &'a Shape) -> Case<'a> {
+        let logs = Logs::decode(&evidence.files, &evidence.data_dir);
+        let source = Source::read(&logs, evidence, workload, shape);
+        let live = Output::read(&logs, &evidence.live, workload);
+        let replay = Output::read(&logs, &evidence.replay, workload);
+        let expected = workload.expected(shape, &source.records);
+        Case { evidence, workload, shape, logs, source, live, replay, expected }
+    }
+
+    /// Both runs of the pipeline, with the name that messages use.
+    pub fn runs(&self) -> [(&'static str, &RunNames, &Output); 2] {
+        [("live", &self.evidence.live, &self.live), ("replay", &self.evidence.replay, &self.replay)]
+    }
 }
 
 /// A property and how it is judged.
@@ -44,11 +101,36 @@ pub struct Check {
     pub run: fn(&Case<'_>) -> Vec<Violation>,
 }
 
-/// Every check, in the order in which violations are shown.
-pub const ALL: &[Check] = &[];
+/// Every check of one seed, in the order in which violations are shown: causes before consequences.
+/// ([`deterministic`] compares two runs, and is the campaign's.)
+pub const ALL: &[Check] = &[
+    durable::CHECK,
+    lost_write::CHECK,
+    duplicate::CHECK,
+    inconsistent_offset::CHECK,
+    nonmonotonic::CHECK,
+    torn_transaction::CHECK,
+    aborted_read::CHECK,
+    loud_gap::CHECK,
+    converges::CHECK,
+    equals_expected::CHECK,
+    replay_equals_live::CHECK,
+];
+
+/// At most this many violations of one property are reported: the first says it, and a broken log breaks thousands.
+const SHOWN_PER_PROPERTY: usize = 3;
 
 /// Runs every check.
 pub fn run_all(evidence: &Evidence, workload: &dyn Workload, shape: &Shape) -> Vec<Violation> {
-    let case = Case { evidence, workload, shape, logs: Logs::decode(&evidence.files, &evidence.data_dir) };
-    ALL.iter().flat_map(|check| (check.run)(&case)).collect()
+    let case = Case::new(evidence, workload, shape);
+    ALL.iter().flat_map(|check| few((check.run)(&case))).collect()
+}
+
+fn few(mut found: Vec<Violation>) -> Vec<Violation> {
+    let more = found.len().saturating_sub(SHOWN_PER_PROPERTY);
+    found.truncate(SHOWN_PER_PROPERTY);
+    if let Some(last) = found.last_mut().filter(|_| more > 0) {
+        last.message.push_str(&format!(" (and {more} more of this property)"));
+    }
+    found
 }

@@ -1,0 +1,79 @@
+//! Once everything is healed, live and replay catch up within their bound of virtual time: no lag, no open transaction,
+//! the watermark past the last event.
+
+use super::{Case, Check, Violation};
+
+const NAME: &str = "converges";
+
+pub const CHECK: Check =
+    Check { name: NAME, holds_when: "after healing, lag is zero in time and no transaction is open", run: check };
+
+fn check(case: &Case<'_>) -> Vec<Violation> {
+    let liveness = &case.evidence.liveness;
+    let sides = [
+        ("live", liveness.converged, &liveness.missing),
+        ("the replay", liveness.replay_converged, &liveness.replay_missing),
+    ];
+    let mut found = Vec::new();
+    for (name, converged, missing) in sides {
+        if !converged {
+            let bound = liveness.bound_virtual_ms / 1000;
+            let missing = if missing.is_empty() { "it did not end".to_owned() } else { missing.join("; ") };
+            found.push(Violation::new(NAME, format!("{name} was not done {bound} s after healing: {missing}")));
+        }
+    }
+    if liveness.converged {
+        // What the world measured through the client, again from the log alone.
+        for partition in 0..case.evidence.source_partitions {
+            let log = case.logs.get(&case.evidence.source, partition);
+            let watermark = case.source.watermark_before(partition, log.end);
+            let last = case.source.records.iter().filter(|record| record.partition == partition);
+            let last = last.filter(|record| record.watermark().is_none()).map(|record| record.timestamp).max();
+            if let Some(last) = last.filter(|last| watermark <= *last) {
+                let message = format!(
+                    "{}[{partition}] was called finished while its watermark, {watermark}, had not passed its last event, \
+                     {last}",
+                    case.evidence.source
+                );
+                found.push(Violation::new(NAME, message));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kit::*;
+
+    #[test]
+    fn a_run_that_ended_in_time_passes() {
+        let mut disk = Disk::new();
+        disk.plain(SOURCE, 0, &[event("a", 1, 1), watermark(i64::MAX)]);
+        assert_eq!(messages(&super::CHECK, &evidence(&disk)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_run_that_did_not_end_in_time_is_caught_with_what_was_missing() {
+        let mut evidence = evidence(&Disk::new());
+        evidence.liveness.converged = false;
+        evidence.liveness.bound_virtual_ms = 60_000;
+        evidence.liveness.missing = vec!["source-0 has a lag of 3".into(), "app.1.0-0 is open".into()];
+        evidence.liveness.replay_converged = false;
+        assert_eq!(
+            messages(&super::CHECK, &evidence),
+            [
+                "live was not done 60 s after healing: source-0 has a lag of 3; app.1.0-0 is open",
+                "the replay was not done 60 s after healing: it did not end"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_partition_whose_watermark_stands_before_its_last_event_is_not_finished() {
+        let mut disk = Disk::new();
+        disk.plain(SOURCE, 0, &[event("a", 100, 1)]);
+        let found = messages(&super::CHECK, &evidence(&disk));
+        assert!(found[0].contains("source[0] was called finished while its watermark, 95"), "{found:?}");
+    }
+}

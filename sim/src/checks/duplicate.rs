@@ -1,0 +1,98 @@
+//! Every send is in the log at most once, acknowledged or not, however often it was retried; and no partition holds
+//! one producer's sequence number twice.
+
+use std::collections::BTreeMap;
+
+use super::{Case, Check, Violation};
+
+const NAME: &str = "duplicate";
+
+pub const CHECK: Check = Check { name: NAME, holds_when: "every send is in the log at most once", run: check };
+
+fn check(case: &Case<'_>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut places: BTreeMap<u64, String> = BTreeMap::new();
+    for (partition, log) in case.logs.topic(&case.evidence.source) {
+        for entry in log.committed() {
+            let Some(id) = entry.send_id() else { continue };
+            let place = format!("{}[{partition}]@{}", case.evidence.source, entry.offset);
+            if let Some(first) = places.get(&id) {
+                found.push(Violation::new(NAME, format!("send {id} is in the log at {first} and again at {place}")));
+            } else {
+                places.insert(id, place);
+            }
+        }
+    }
+    for (topic, partition, log) in case.logs.all() {
+        let mut sequences = BTreeMap::new();
+        for batch in log.batches.iter().filter(|batch| !batch.control && batch.base_sequence >= 0) {
+            let Some(writer) = batch.writer else { continue };
+            if let Some(first) = sequences.insert((writer, batch.base_sequence), batch.base_offset) {
+                found.push(Violation::new(
+                    NAME,
+                    format!(
+                        "{topic}[{partition}]: {writer} sequence {} is at offset {first} and again at {}",
+                        batch.base_sequence, batch.base_offset
+                    ),
+                ));
+            }
+        }
+    }
+    for send in &case.evidence.history.sends {
+        let mut offsets: Vec<i64> = send.acks.iter().map(|ack| ack.offset.0).collect();
+        offsets.dedup();
+        if let [first, second, ..] = offsets[..] {
+            let message = format!("send {} was acknowledged at offset {first} and again at {second}", send.id);
+            found.push(Violation::new(NAME, message));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kit::*;
+
+    #[test]
+    fn one_of_each_passes_and_an_aborted_attempt_does_not_count() {
+        let mut disk = Disk::new();
+        disk.in_transaction(SOURCE, 0, (5, 0), &[event("a", 1, 1).send(10)]);
+        disk.marker(SOURCE, 0, (5, 1), false);
+        disk.plain(SOURCE, 0, &[event("a", 1, 1).send(10), event("a", 1, 1).send(11)]);
+        assert_eq!(messages(&super::CHECK, &evidence(&disk)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_send_that_is_there_twice_is_named_with_both_places() {
+        let mut disk = Disk::new();
+        disk.plain(SOURCE, 0, &[event("a", 1, 1).send(10)]);
+        disk.plain(SOURCE, 1, &[event("a", 1, 1).send(10)]);
+        assert_eq!(
+            messages(&super::CHECK, &evidence(&disk)),
+            ["send 10 is in the log at source[0]@0 and again at source[1]@0"]
+        );
+    }
+
+    #[test]
+    fn a_sequence_number_that_comes_twice_is_a_duplicate_even_without_send_ids() {
+        let mut disk = Disk::new();
+        disk.idempotent("other", 0, (5, 0), 0, &[record(1).value("x")]);
+        disk.idempotent("other", 0, (5, 0), 1, &[record(1).value("x")]);
+        assert_eq!(messages(&super::CHECK, &evidence(&disk)), Vec::<String>::new());
+        disk.idempotent("other", 0, (5, 0), 1, &[record(1).value("x")]);
+        assert_eq!(
+            messages(&super::CHECK, &evidence(&disk)),
+            ["other[0]: producer 5 epoch 0 sequence 1 is at offset 1 and again at 2"]
+        );
+    }
+
+    #[test]
+    fn two_answers_with_two_offsets_are_a_duplicate() {
+        let disk = Disk::new();
+        let mut evidence = evidence(&disk);
+        let mut twice = send(10, 0, &event("a", 1, 1), Some(4));
+        twice.acks.push(ack(6));
+        evidence.history.sends = vec![twice];
+        assert_eq!(messages(&super::CHECK, &evidence), ["send 10 was acknowledged at offset 4 and again at 6"]);
+    }
+}

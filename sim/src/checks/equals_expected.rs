@@ -1,0 +1,79 @@
+//! Live and replay each equal `expected(log)`, a plain function over the whole log that runs no engine code. Without
+//! it, two runs could agree on the same mistake.
+
+use super::output::{Side, compare};
+use super::{Case, Check, Violation};
+
+const NAME: &str = "equals-expected";
+
+pub const CHECK: Check =
+    Check { name: NAME, holds_when: "live and replay both equal the independent function over the log", run: check };
+
+fn check(case: &Case<'_>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let liveness = &case.evidence.liveness;
+    let finished = [liveness.converged, liveness.replay_converged];
+    for ((name, _, output), finished) in case.runs().into_iter().zip(finished) {
+        found.extend(output.problems.iter().map(|problem| Violation::new(NAME, format!("{name}: {problem}"))));
+        if finished {
+            let side = Side { name, table: &output.table, late: &output.late };
+            let expected = Side { name: "expected", table: &case.expected.table, late: &case.expected.late };
+            found.extend(compare(NAME, case, &side, &expected));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kit::*;
+
+    fn disk(live_sum: i64, replay_sum: i64) -> Disk {
+        let mut disk = Disk::new();
+        disk.plain(SOURCE, 0, &[event("a", 100, 1), event("a", 102, 2), watermark(i64::MAX)]);
+        disk.plain(LIVE_OUT, 0, &[pane("a", 100, live_sum)]);
+        disk.plain(REPLAY_OUT, 0, &[pane("a", 100, replay_sum)]);
+        disk
+    }
+
+    #[test]
+    fn the_right_sums_pass() {
+        assert_eq!(messages(&super::CHECK, &evidence(&disk(3, 3))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn two_runs_that_agree_on_a_mistake_are_both_caught() {
+        let found = messages(&super::CHECK, &evidence(&disk(4, 4)));
+        assert!(found[0].contains("row a @ 100: live sum=4, expected sum=3"), "{found:?}");
+        assert!(found[1].contains("row a @ 100: replay sum=4, expected sum=3"), "{found:?}");
+    }
+
+    #[test]
+    fn a_record_of_an_aborted_transaction_is_no_output() {
+        let mut disk = disk(3, 3);
+        disk.in_transaction(LIVE_OUT, 0, (5, 0), &[pane("a", 100, 77)]);
+        disk.marker(LIVE_OUT, 0, (5, 1), false);
+        assert_eq!(messages(&super::CHECK, &evidence(&disk)), Vec::<String>::new());
+        disk.in_transaction(LIVE_OUT, 0, (5, 1), &[pane("a", 100, 77)]);
+        disk.marker(LIVE_OUT, 0, (5, 2), true);
+        assert_eq!(messages(&super::CHECK, &evidence(&disk)).len(), 1);
+    }
+
+    #[test]
+    fn a_key_in_two_partitions_and_undecodable_bytes_are_violations() {
+        let mut disk = disk(3, 3);
+        disk.plain(LIVE_OUT, 1, &[pane("a", 100, 3)]);
+        disk.plain(LIVE_OUT, 0, &[record(0).key("short").value("x")]);
+        let found = messages(&super::CHECK, &evidence(&disk));
+        assert!(found.iter().any(|message| message.contains("has a key that partition 0 has too")), "{found:?}");
+        assert!(found.iter().any(|message| message.contains("cannot be decoded")), "{found:?}");
+    }
+
+    #[test]
+    fn a_row_that_is_not_expected_is_a_violation() {
+        let mut disk = disk(3, 3);
+        disk.plain(REPLAY_OUT, 0, &[pane("ghost", 100, 1)]);
+        let found = messages(&super::CHECK, &evidence(&disk));
+        assert!(found[0].contains("row ghost @ 100: replay sum=1, expected absent"), "{found:?}");
+    }
+}

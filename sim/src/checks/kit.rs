@@ -1,0 +1,372 @@
+//! What the checks' tests are made of: logs written with the `kafka-protocol` crate's encoder, histories by hand, and a
+//! workload that sums numbers per key in windows of ten.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+
+use bytes::{Bytes, BytesMut};
+use engine::types::{Millis, Offset, ProducerEpoch, ProducerId, TopicPartition};
+use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+
+use super::log::{Entry, Fate, Logs};
+use super::{Case, Check, Violation};
+use crate::draw::Draw;
+use crate::evidence::{Ack, EndRecord, Evidence, Liveness, Moment, PollRecord, RunNames, Seen, SendRecord};
+use crate::workload::{Expected, Knobs, LogRecord, Row, RowKey, Shape, SourceEvent, Workload};
+
+pub const SOURCE: &str = "source";
+pub const LIVE_OUT: &str = "app.1.out";
+pub const LIVE_LATE: &str = "app.1.late";
+pub const REPLAY_OUT: &str = "app.2.out";
+pub const REPLAY_LATE: &str = "app.2.late";
+const DATA_DIR: &str = "/data";
+const WINDOW: i64 = 10;
+
+/// A record to write.
+#[derive(Clone, Debug, Default)]
+pub struct Rec {
+    timestamp: i64,
+    key: Option<Bytes>,
+    value: Option<Bytes>,
+    headers: Vec<(String, Bytes)>,
+}
+
+pub fn record(timestamp: i64) -> Rec {
+    Rec { timestamp, ..Rec::default() }
+}
+
+impl Rec {
+    pub fn key(mut self, key: impl AsRef<[u8]>) -> Rec {
+        self.key = Some(Bytes::copy_from_slice(key.as_ref()));
+        self
+    }
+
+    pub fn value(mut self, value: impl AsRef<[u8]>) -> Rec {
+        self.value = Some(Bytes::copy_from_slice(value.as_ref()));
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Rec {
+        self.headers.push((name.to_owned(), Bytes::copy_from_slice(value.as_ref())));
+        self
+    }
+
+    pub fn send(self, id: u64) -> Rec {
+        self.header("segno.send", id.to_be_bytes())
+    }
+
+    /// As the log's decoder would return it.
+    fn digest(&self) -> u64 {
+        let headers = self.headers.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
+        let (key, value) = (self.key.clone(), self.value.clone());
+        Entry { offset: 0, timestamp: self.timestamp, key, value, headers, fate: Fate::Committed, transaction: None }
+            .digest()
+    }
+}
+
+/// A source record: `key` gains `amount`.
+pub fn event(key: &str, timestamp: i64, amount: i64) -> Rec {
+    record(timestamp).key(key).value(amount.to_string())
+}
+
+pub fn watermark(at: i64) -> Rec {
+    record(0).header("segno.watermark", at.to_be_bytes())
+}
+
+/// An output record: `key`'s sum in the window at `start`.
+pub fn pane(key: &str, start: i64, sum: i64) -> Rec {
+    retraction(key, start).value(sum.to_string())
+}
+
+pub fn retraction(key: &str, start: i64) -> Rec {
+    record(start + WINDOW - 1).key([key.as_bytes(), &start.to_be_bytes()].concat())
+}
+
+pub fn late(partition: i32, offset: i64, window: i64) -> Rec {
+    let key = [&partition.to_be_bytes()[..], &offset.to_be_bytes(), &window.to_be_bytes()].concat();
+    record(0).key(key).value("late")
+}
+
+/// A broker's disk.
+#[derive(Clone, Default)]
+pub struct Disk {
+    partitions: BTreeMap<(String, i32), (i64, Vec<u8>)>,
+    lz4: bool,
+}
+
+impl Disk {
+    pub fn new() -> Disk {
+        Disk::default()
+    }
+
+    pub fn compressed() -> Disk {
+        Disk { lz4: true, ..Disk::default() }
+    }
+
+    pub fn plain(&mut self, topic: &str, partition: i32, records: &[Rec]) {
+        self.write(topic, partition, (-1, -1), -1, false, records);
+    }
+
+    pub fn idempotent(&mut self, topic: &str, partition: i32, writer: (i64, i16), sequence: i32, records: &[Rec]) {
+        self.write(topic, partition, writer, sequence, false, records);
+    }
+
+    /// Sequences are left out: -1.
+    pub fn in_transaction(&mut self, topic: &str, partition: i32, writer: (i64, i16), records: &[Rec]) {
+        self.write(topic, partition, writer, -1, true, records);
+    }
+
+    fn write(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        writer: (i64, i16),
+        sequence: i32,
+        transactional: bool,
+        records: &[Rec],
+    ) {
+        let lz4 = self.lz4;
+        let (next, bytes) = self.partitions.entry((topic.to_owned(), partition)).or_default();
+        let records: Vec<Record> = records
+            .iter()
+            .enumerate()
+            .map(|(index, rec)| {
+                let mut record = blank(*next + index as i64, *next, writer, sequence);
+                record.transactional = transactional;
+                record.timestamp = rec.timestamp;
+                record.key = rec.key.clone();
+                record.value = rec.value.clone();
+                for (name, value) in &rec.headers {
+                    record.headers.insert(StrBytes::from_string(name.clone()), Some(value.clone()));
+                }
+                record
+            })
+            .collect();
+        *next += records.len() as i64;
+        bytes.extend(encode(&records, lz4));
+    }
+
+    /// A control batch of `writer`, whose epoch is the bumped one.
+    pub fn marker(&mut self, topic: &str, partition: i32, writer: (i64, i16), commit: bool) {
+        let (next, bytes) = self.partitions.entry((topic.to_owned(), partition)).or_default();
+        let mut record = blank(*next, *next, writer, -1);
+        record.transactional = true;
+        record.control = true;
+        record.key = Some(Bytes::copy_from_slice(&[0, 0, 0, u8::from(commit)]));
+        record.value = Some(Bytes::from_static(&[0; 6]));
+        *next += 1;
+        bytes.extend(encode(&[record], false));
+    }
+
+    /// Cuts the last `bytes` off.
+    pub fn cut(&mut self, topic: &str, partition: i32, bytes: usize) {
+        let (_, stored) = self.partitions.get_mut(&(topic.to_owned(), partition)).expect("a partition");
+        stored.truncate(stored.len() - bytes);
+    }
+
+    /// Flips a bit of one byte.
+    pub fn flip(&mut self, topic: &str, partition: i32, position: usize) {
+        let (_, stored) = self.partitions.get_mut(&(topic.to_owned(), partition)).expect("a partition");
+        stored[position] ^= 1;
+    }
+
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let file = |topic: &str, partition: i32| PathBuf::from(format!("{DATA_DIR}/{topic}-{partition}/{:020}.log", 0));
+        self.partitions
+            .iter()
+            .map(|((topic, partition), (_, bytes))| (file(topic, *partition), bytes.clone()))
+            .collect()
+    }
+}
+
+fn blank(offset: i64, base: i64, (producer_id, producer_epoch): (i64, i16), base_sequence: i32) -> Record {
+    // The encoder cuts a batch where offset and sequence drift apart.
+    let sequence = base_sequence.wrapping_add((offset - base) as i32);
+    Record {
+        transactional: false,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: 0,
+        producer_id,
+        producer_epoch,
+        timestamp_type: TimestampType::Creation,
+        offset,
+        sequence,
+        timestamp: 0,
+        key: None,
+        value: None,
+        headers: Default::default(),
+    }
+}
+
+fn encode(records: &[Record], lz4: bool) -> Vec<u8> {
+    let compression = if lz4 { Compression::Lz4 } else { Compression::None };
+    let options = RecordEncodeOptions { version: 2, compression };
+    let mut bytes = BytesMut::new();
+    let compress = |from: &mut BytesMut, to: &mut BytesMut, compression: Compression| {
+        if compression == Compression::Lz4 {
+            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            encoder.write_all(from)?;
+            to.extend_from_slice(&encoder.finish()?);
+        } else {
+            to.extend_from_slice(from);
+        }
+        Ok(())
+    };
+    RecordBatchEncoder::encode_with_custom_compression(&mut bytes, records, &options, Some(compress))
+        .expect("the records are well formed");
+    bytes.to_vec()
+}
+
+pub fn logs(disk: &Disk) -> Logs {
+    Logs::decode(&disk.files(), DATA_DIR.as_ref())
+}
+
+pub fn shape() -> Shape {
+    Shape { partitions: 2, keyed_by_record: true, repartitions: 2, bound: Millis(5), allowed_lateness: Millis(0) }
+}
+
+/// A run in which everything went well.
+pub fn evidence(disk: &Disk) -> Evidence {
+    let names = |version: u32| RunNames {
+        group: format!("app.{version}"),
+        out_topic: format!("app.{version}.out"),
+        late_topic: format!("app.{version}.late"),
+        ..RunNames::default()
+    };
+    let liveness = Liveness { converged: true, replay_converged: true, ..Liveness::default() };
+    Evidence {
+        data_dir: DATA_DIR.into(),
+        files: disk.files(),
+        source: SOURCE.into(),
+        source_partitions: 2,
+        live: names(1),
+        replay: names(2),
+        liveness,
+        ..Evidence::default()
+    }
+}
+
+pub fn run(check: &Check, evidence: &Evidence) -> Vec<Violation> {
+    let shape = shape();
+    let found = (check.run)(&Case::new(evidence, &Sums, &shape));
+    assert!(found.iter().all(|violation| violation.property == check.name), "a check speaks for another: {found:?}");
+    found
+}
+
+pub fn messages(check: &Check, evidence: &Evidence) -> Vec<String> {
+    run(check, evidence).into_iter().map(|violation| violation.message).collect()
+}
+
+pub fn send(id: u64, partition: i32, rec: &Rec, acked: Option<i64>) -> SendRecord {
+    SendRecord {
+        id,
+        partition: TopicPartition::new(SOURCE, partition),
+        digest: rec.clone().send(id).digest(),
+        sent: Moment(0),
+        acks: acked.map(ack).into_iter().collect(),
+        transaction: None,
+    }
+}
+
+pub fn ack(offset: i64) -> Ack {
+    Ack { at: Moment(1), offset: Offset(offset) }
+}
+
+pub fn writer(producer_id: i64, epoch: i16) -> (ProducerId, ProducerEpoch) {
+    (ProducerId(producer_id), ProducerEpoch(epoch))
+}
+
+pub fn end((producer_id, epoch): (i64, i16), commit: bool, answered: Option<u64>) -> EndRecord {
+    EndRecord {
+        transactional_id: "app.1.0-0".into(),
+        producer_id: ProducerId(producer_id),
+        epoch: ProducerEpoch(epoch),
+        commit,
+        asked: Moment(0),
+        answered: answered.map(Moment),
+    }
+}
+
+/// A committed read of the source that saw what it should.
+pub fn poll(disk: &Disk, reader: &str, partition: i32, from: i64, next: i64) -> PollRecord {
+    poll_of(disk, SOURCE, reader, partition, from, next)
+}
+
+pub fn poll_of(disk: &Disk, topic: &str, reader: &str, partition: i32, from: i64, next: i64) -> PollRecord {
+    let logs = logs(disk);
+    let log = logs.get(topic, partition);
+    let passed = log.committed().filter(|entry| (from..next).contains(&entry.offset));
+    PollRecord {
+        reader: reader.into(),
+        sequential: true,
+        partition: TopicPartition::new(topic, partition),
+        asked: Moment(0),
+        answered: Moment(0),
+        from: Offset(from),
+        next: Offset(next),
+        read_committed: true,
+        high_watermark: Offset(log.end),
+        last_stable: Offset(log.end),
+        log_start: Offset(log.start),
+        seen: passed.map(|entry| Seen { offset: Offset(entry.offset), digest: entry.digest() }).collect(),
+    }
+}
+
+pub fn seen(disk: &Disk, partition: i32, offset: i64) -> Seen {
+    let logs = logs(disk);
+    let entry = logs.get(SOURCE, partition).at(offset).expect("a record at the offset");
+    Seen { offset: Offset(offset), digest: entry.digest() }
+}
+
+/// Sums per key in windows of ten; late records are dropped; `poison` cannot be decoded.
+pub struct Sums;
+
+impl Workload for Sums {
+    fn name(&self) -> &'static str {
+        "sums"
+    }
+
+    fn source_topic(&self) -> &'static str {
+        SOURCE
+    }
+
+    fn schemas(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn generate(&self, _: &Knobs, _: &Shape, _: &mut Draw) -> Vec<SourceEvent> {
+        Vec::new()
+    }
+
+    fn expected(&self, _: &Shape, log: &[LogRecord]) -> Expected {
+        let mut sums: BTreeMap<RowKey, i64> = BTreeMap::new();
+        let mut rejected = 0;
+        for record in log.iter().filter(|record| record.watermark().is_none()) {
+            let text =
+                |bytes: &Option<Vec<u8>>| String::from_utf8(bytes.clone().unwrap_or_default()).unwrap_or_default();
+            let Ok(amount) = text(&record.value).parse::<i64>() else {
+                rejected += 1;
+                continue;
+            };
+            let window_start = record.timestamp.div_euclid(WINDOW) * WINDOW;
+            *sums.entry(RowKey { key: text(&record.key), window_start }).or_default() += amount;
+        }
+        let table = sums.into_iter().map(|(key, sum)| (key, Row::from([("sum".to_owned(), sum.into())]))).collect();
+        Expected { table, rejected, ..Expected::default() }
+    }
+
+    fn row(&self, key: &[u8], value: &[u8]) -> Result<(RowKey, Row), String> {
+        let (key, start) = key.split_last_chunk::<8>().ok_or("a key without a window")?;
+        let key = String::from_utf8(key.to_vec()).map_err(|error| error.to_string())?;
+        let text = String::from_utf8(value.to_vec()).map_err(|error| error.to_string())?;
+        let sum: i64 = text.parse().map_err(|_| format!("no sum: {text}"))?;
+        Ok((RowKey { key, window_start: i64::from_be_bytes(*start) }, Row::from([("sum".to_owned(), sum.into())])))
+    }
+
+    fn fields(&self) -> &'static [&'static str] {
+        &["sum"]
+    }
+}

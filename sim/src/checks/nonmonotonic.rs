@@ -1,0 +1,145 @@
+//! Nothing that a reader is told goes back: not its own position, not a partition's high watermark, stable offset or
+//! start. "Later" means that the second question was asked after the first answer had come.
+
+use std::collections::BTreeMap;
+
+use engine::types::{Offset, TopicPartition};
+
+use super::{Case, Check, Violation};
+use crate::evidence::PollRecord;
+
+const NAME: &str = "nonmonotonic";
+
+pub const CHECK: Check =
+    Check { name: NAME, holds_when: "a reader never moves back, nor does what a partition says of itself", run: check };
+
+fn check(case: &Case<'_>) -> Vec<Violation> {
+    let mut found = positions(case);
+    let mut partitions: BTreeMap<&TopicPartition, Vec<&PollRecord>> = BTreeMap::new();
+    for poll in &case.evidence.history.polls {
+        partitions.entry(&poll.partition).or_default().push(poll);
+    }
+    for (partition, polls) in partitions {
+        let bounds: [(&str, fn(&PollRecord) -> Offset); 3] = [
+            ("high watermark", |poll| poll.high_watermark),
+            ("last stable offset", |poll| poll.last_stable),
+            ("log start", |poll| poll.log_start),
+        ];
+        for (name, bound) in bounds {
+            found.extend(went_back(partition, &polls, name, bound));
+        }
+    }
+    found
+}
+
+fn positions(case: &Case<'_>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut last: BTreeMap<(&str, &TopicPartition), Offset> = BTreeMap::new();
+    for poll in case.evidence.history.polls.iter().filter(|poll| poll.sequential) {
+        let position = last.entry((&poll.reader, &poll.partition)).or_insert(poll.from);
+        if poll.from < *position {
+            let message = format!(
+                "{} reads {} from {} after it had read up to {position}",
+                poll.reader, poll.partition, poll.from
+            );
+            found.push(Violation::new(NAME, message));
+        }
+        let backwards = poll.seen.windows(2).find(|pair| pair[1].offset <= pair[0].offset);
+        let outside = poll.seen.iter().find(|seen| seen.offset < poll.from || seen.offset >= poll.next);
+        if let Some(offset) = backwards.map(|pair| pair[1].offset).or(outside.map(|seen| seen.offset)) {
+            let message = format!(
+                "{} asked {} from {} and got offset {offset} out of its turn",
+                poll.reader, poll.partition, poll.from
+            );
+            found.push(Violation::new(NAME, message));
+        }
+        *position = poll.next.max(*position);
+    }
+    found
+}
+
+fn went_back(
+    partition: &TopicPartition,
+    polls: &[&PollRecord],
+    name: &str,
+    bound: fn(&PollRecord) -> Offset,
+) -> Option<Violation> {
+    let mut by_answer = polls.to_vec();
+    by_answer.sort_by_key(|poll| poll.answered);
+    let mut by_question = polls.to_vec();
+    by_question.sort_by_key(|poll| poll.asked);
+    let mut answers = by_answer.into_iter().peekable();
+    let mut highest: Option<&PollRecord> = None;
+    for poll in by_question {
+        while let Some(answer) = answers.next_if(|answer| answer.answered < poll.asked) {
+            if highest.is_none_or(|highest| bound(answer) > bound(highest)) {
+                highest = Some(answer);
+            }
+        }
+        if let Some(earlier) = highest.filter(|earlier| bound(earlier) > bound(poll)) {
+            let message = format!(
+                "the {name} of {partition} was {} for {} and later {} for {}",
+                bound(earlier),
+                earlier.reader,
+                bound(poll),
+                poll.reader
+            );
+            return Some(Violation::new(NAME, message));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kit::*;
+    use crate::evidence::{Moment, PollRecord};
+
+    fn polls(change: impl FnOnce(&mut Vec<PollRecord>)) -> Vec<String> {
+        let mut disk = Disk::new();
+        disk.plain(SOURCE, 0, &[event("a", 1, 1), event("b", 2, 2), event("c", 3, 3)]);
+        let mut polls = vec![poll(&disk, "r", 0, 0, 2), poll(&disk, "r", 0, 2, 3)];
+        (polls[0].asked, polls[0].answered) = (Moment(1), Moment(2));
+        (polls[1].asked, polls[1].answered) = (Moment(3), Moment(4));
+        change(&mut polls);
+        let mut evidence = evidence(&disk);
+        evidence.history.polls = polls;
+        messages(&super::CHECK, &evidence)
+    }
+
+    #[test]
+    fn a_reader_that_goes_on_passes() {
+        assert_eq!(polls(|_| {}), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_reader_that_moves_back_is_caught_unless_it_may_start_again() {
+        let back = |polls: &mut Vec<PollRecord>| polls[1].from.0 = 1;
+        assert_eq!(polls(back), ["r reads source-0 from 1 after it had read up to 2"]);
+        let task = |polls: &mut Vec<PollRecord>| {
+            polls[1].from.0 = 1;
+            polls[0].sequential = false;
+            polls[1].sequential = false;
+        };
+        assert_eq!(polls(task), Vec::<String>::new());
+    }
+
+    #[test]
+    fn offsets_out_of_turn_are_caught() {
+        assert_eq!(
+            polls(|polls| polls[0].seen.swap(0, 1)),
+            ["r asked source-0 from 0 and got offset 0 out of its turn"]
+        );
+    }
+
+    #[test]
+    fn a_high_watermark_that_goes_back_is_caught_but_not_between_overlapping_questions() {
+        let lower = |polls: &mut Vec<PollRecord>| polls[1].high_watermark.0 = 2;
+        assert_eq!(polls(lower), ["the high watermark of source-0 was 3 for r and later 2 for r"]);
+        let overlapping = |polls: &mut Vec<PollRecord>| {
+            polls[1].high_watermark.0 = 2;
+            polls[1].asked = Moment(1);
+        };
+        assert_eq!(polls(overlapping), Vec::<String>::new());
+    }
+}

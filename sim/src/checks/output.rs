@@ -1,0 +1,143 @@
+//! What a run put out: its final table and its late set, read from the log.
+//!
+//! The final table is the last committed value per output key, a tombstone being absence. Intermediate panes may differ
+//! between runs and are not kept.
+
+use std::collections::BTreeMap;
+
+use reports::FirstDifference;
+
+use super::log::{Entry, Logs};
+use super::{Case, Violation};
+use crate::evidence::RunNames;
+use crate::workload::{Row, RowKey, Workload};
+
+/// (source partition, offset, window start) → entries.
+pub type Late = BTreeMap<(i32, i64, i64), u64>;
+
+/// One run's final output.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    pub table: BTreeMap<RowKey, Row>,
+    pub late: Late,
+    /// Records that no output should contain, in sentences.
+    pub problems: Vec<String>,
+}
+
+impl Output {
+    pub fn read(logs: &Logs, names: &RunNames, workload: &dyn Workload) -> Output {
+        let mut output = Output::default();
+        let mut last: BTreeMap<&[u8], (i32, &Entry)> = BTreeMap::new();
+        for (partition, log) in logs.topic(&names.out_topic) {
+            for entry in log.committed() {
+                let Some(key) = entry.key.as_deref() else {
+                    if entry.marker().is_none() {
+                        output.problems.push(format!("{}[{partition}]@{} has no key", names.out_topic, entry.offset));
+                    }
+                    continue;
+                };
+                if let Some((other, _)) = last.insert(key, (partition, entry)).filter(|(other, _)| *other != partition)
+                {
+                    output.problems.push(format!(
+                        "{}[{partition}]@{} has a key that partition {other} has too",
+                        names.out_topic, entry.offset
+                    ));
+                }
+            }
+        }
+        for (key, (partition, entry)) in last {
+            let Some(value) = entry.value.as_deref() else { continue };
+            match workload.row(key, value) {
+                Ok((row_key, row)) => {
+                    if output.table.insert(row_key.clone(), row).is_some() {
+                        output.problems.push(format!("{}: two output keys make the row {row_key}", names.out_topic));
+                    }
+                }
+                Err(reason) => output
+                    .problems
+                    .push(format!("{}[{partition}]@{} cannot be decoded: {reason}", names.out_topic, entry.offset)),
+            }
+        }
+        for (partition, log) in logs.topic(&names.late_topic) {
+            for entry in log.committed() {
+                match entry.key.as_deref().and_then(late_key) {
+                    Some(key) => *output.late.entry(key).or_default() += 1,
+                    None => output.problems.push(format!(
+                        "{}[{partition}]@{} is no late record: its key must be partition, offset and window start",
+                        names.late_topic, entry.offset
+                    )),
+                }
+            }
+        }
+        output
+    }
+}
+
+fn late_key(key: &[u8]) -> Option<(i32, i64, i64)> {
+    let (partition, rest) = key.split_first_chunk::<4>()?;
+    let (offset, rest) = rest.split_first_chunk::<8>()?;
+    let window: &[u8; 8] = rest.try_into().ok()?;
+    Some((i32::from_be_bytes(*partition), i64::from_be_bytes(*offset), i64::from_be_bytes(*window)))
+}
+
+/// One side of a comparison.
+pub struct Side<'a> {
+    pub name: &'a str,
+    pub table: &'a BTreeMap<RowKey, Row>,
+    pub late: &'a Late,
+}
+
+/// Compares two final outputs; says where they first differ, by (key, window), with every source record that may have
+/// to do with it.
+pub fn compare(property: &'static str, case: &Case<'_>, left: &Side<'_>, right: &Side<'_>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let keys = || left.table.keys().chain(right.table.keys().filter(|key| !left.table.contains_key(key)));
+    let differs = |key: &&RowKey| left.table.get(*key) != right.table.get(*key);
+    if let Some(first) = keys().filter(differs).min() {
+        let rows_different = keys().filter(differs).count() as u64;
+        let message = format!(
+            "row {first}: {} {}, {} {}; {rows_different} of {} rows differ",
+            left.name,
+            show(left.table.get(first)),
+            right.name,
+            show(right.table.get(first)),
+            keys().count(),
+        );
+        let mut violation = Violation::new(property, message);
+        violation.first_difference = Some(FirstDifference {
+            key: first.key.clone(),
+            window_start_ms: first.window_start,
+            live: case.live.table.get(first).cloned(),
+            replay: case.replay.table.get(first).cloned(),
+            expected: case.expected.table.get(first).cloned(),
+            rows_different,
+            causes: case.source.causes(first, case.workload, case.shape),
+        });
+        found.push(violation);
+    }
+    let late = |side: &Side<'_>, key| side.late.get(key).copied().unwrap_or(0);
+    let entries = || left.late.keys().chain(right.late.keys());
+    if let Some(first) = entries().filter(|key| late(left, key) != late(right, key)).min() {
+        let (partition, offset, window) = first;
+        found.push(Violation::new(
+            property,
+            format!(
+                "late set: {}[{partition}]@{offset} for the window at {window} is there {} times in {} and {} times in {}",
+                case.source.topic,
+                late(left, first),
+                left.name,
+                late(right, first),
+                right.name
+            ),
+        ));
+    }
+    found
+}
+
+/// A row on one line: `views=3 clicks=1`, or `absent`.
+pub fn show(row: Option<&Row>) -> String {
+    match row {
+        None => "absent".to_owned(),
+        Some(row) => row.iter().map(|(field, value)| format!("{field}={value}")).collect::<Vec<_>>().join(" "),
+    }
+}

@@ -1,0 +1,68 @@
+//! The final table and the late set of the replay are those of live: the output is a function of the log.
+
+use super::output::{Side, compare};
+use super::{Case, Check, Violation};
+
+const NAME: &str = "replay-equals-live";
+
+pub const CHECK: Check =
+    Check { name: NAME, holds_when: "the replay's final table and late set are those of live", run: check };
+
+fn check(case: &Case<'_>) -> Vec<Violation> {
+    let liveness = &case.evidence.liveness;
+    if !liveness.converged || !liveness.replay_converged {
+        return Vec::new(); // One side is unfinished, and `converges` says so.
+    }
+    let live = Side { name: "live", table: &case.live.table, late: &case.live.late };
+    let replay = Side { name: "replay", table: &case.replay.table, late: &case.replay.late };
+    compare(NAME, case, &live, &replay)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kit::*;
+
+    fn runs(replay_sum: i64, replay_late: &[(i32, i64, i64)]) -> Vec<String> {
+        let mut disk = Disk::new();
+        disk.plain(SOURCE, 0, &[event("a", 100, 1), event("b", 101, 5), event("a", 102, 2), watermark(i64::MAX)]);
+        disk.plain(LIVE_OUT, 0, &[pane("a", 100, 1), pane("a", 100, 3), pane("b", 100, 5), pane("c", 100, 9)]);
+        disk.plain(LIVE_OUT, 0, &[retraction("c", 100)]);
+        disk.plain(LIVE_LATE, 0, &[late(0, 2, 100)]);
+        disk.plain(REPLAY_OUT, 0, &[pane("b", 100, 5), pane("a", 100, replay_sum)]);
+        for &(partition, offset, window) in replay_late {
+            disk.plain(REPLAY_LATE, 0, &[late(partition, offset, window)]);
+        }
+        messages(&super::CHECK, &evidence(&disk))
+    }
+
+    #[test]
+    fn equal_tables_pass_whatever_panes_came_before() {
+        assert_eq!(runs(3, &[(0, 2, 100)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_row_that_differs_is_named_with_both_values() {
+        let [message] = runs(4, &[(0, 2, 100)]).try_into().expect("one violation");
+        assert!(message.contains("row a @ 100: live sum=3, replay sum=4; 1 of 2 rows differ"), "{message}");
+    }
+
+    #[test]
+    fn a_late_record_that_only_one_run_saw_is_named() {
+        let [message] = runs(3, &[]).try_into().expect("one violation");
+        assert!(message.contains("source[0]@2 for the window at 100 is there 1 times in live and 0 times in replay"));
+    }
+
+    #[test]
+    fn the_first_difference_names_the_records_of_its_key() {
+        let mut disk = Disk::new();
+        disk.plain(SOURCE, 0, &[event("a", 100, 1), event("b", 101, 5), event("a", 102, 2)]);
+        disk.plain(LIVE_OUT, 0, &[pane("a", 100, 3)]);
+        let violations = run(&super::CHECK, &evidence(&disk));
+        let difference = violations[0].first_difference.clone().expect("tables differ");
+        assert_eq!((difference.key.as_str(), difference.window_start_ms), ("a", 100));
+        assert_eq!(difference.replay, None);
+        let offsets: Vec<i64> = difference.causes.iter().map(|cause| cause.offset).collect();
+        assert_eq!(offsets, [0, 2]);
+        assert_eq!(difference.causes[1].behind_watermark_ms, Some(101 - shape().bound.0 - 102));
+    }
+}
