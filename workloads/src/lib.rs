@@ -7,4 +7,6 @@
 pub mod click;
 pub mod clickstream;
 pub mod expected;
+pub mod murmur2;
+pub mod swarm;
 pub mod zipf;
