@@ -6,6 +6,7 @@
 
 pub mod click;
 pub mod clickstream;
+pub mod combined;
 pub mod expected;
 pub mod murmur2;
 pub mod swarm;
