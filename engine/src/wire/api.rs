@@ -19,7 +19,7 @@ const fn range(key: ApiKey, min: i16, max: i16) -> ApiRange {
 pub const TABLE: &[ApiRange] = &[
     range(ApiKey::Produce, 9, 12),
     range(ApiKey::Fetch, 4, 12),
-    range(ApiKey::ListOffsets, 1, 7),
+    range(ApiKey::ListOffsets, 1, 6),
     range(ApiKey::Metadata, 4, 9),
     range(ApiKey::OffsetFetch, 8, 9),
     range(ApiKey::FindCoordinator, 3, 4),

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod frame;
+mod shape;
 
 use kafka_protocol::messages::{RequestKind, ResponseKind};
 
