@@ -18,3 +18,12 @@ pub mod world;
 
 pub mod checks;
 pub mod evidence;
+
+pub mod clock;
+pub mod disk;
+pub mod effects;
+pub mod entropy;
+pub mod env;
+pub mod gate;
+pub mod net;
+pub mod points;

@@ -1,0 +1,215 @@
+//! A host's disk: it outlives the host's crashes and knows what was synced.
+//!
+//! In: the calls of [`engine::env::Disk`], and the world's verdict on a crash ([`Fate`]). Out: what POSIX promises and
+//! not a byte more. Always: bytes are durable after a sync of their file, names after a sync of their directory; a kill
+//! keeps all that was written; a power cut decides for each file and each directory by a draw of its own. Handles of an
+//! incarnation that crashed answer nothing for ever.
+
+mod handle;
+mod settle;
+mod state;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use engine::env::Disk;
+
+pub use settle::{Fate, Losses};
+
+use crate::effects::{Effects, FaultId};
+use crate::gate::Gate;
+use crate::trace::Trace;
+use state::State;
+
+/// How long a sync takes, at least and at most, in virtual milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncTime {
+    pub min_ms: u64,
+    pub max_ms: u64,
+}
+
+/// The disk of one host. Cheap to clone; every clone is the same disk.
+#[derive(Clone)]
+pub struct SimDisk(Arc<Inner>);
+
+struct Inner {
+    host: String,
+    seed: u64,
+    sync_time: SyncTime,
+    trace: Trace,
+    effects: Effects,
+    state: Mutex<State>,
+    faults: Mutex<Vec<Fault>>,
+}
+
+/// A fault in force.
+struct Fault {
+    id: FaultId,
+    kind: FaultKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FaultKind {
+    SlowSync {
+        extra_ms: u64,
+    },
+    /// The sync that many from now fails; 1 is the next.
+    FailSync {
+        left: u32,
+    },
+    FailRead {
+        left: u32,
+    },
+    Full,
+}
+
+impl SimDisk {
+    /// An empty disk.
+    ///
+    /// # Panics
+    /// When a sync could take less than a millisecond: nothing would then lie between write and sync.
+    pub fn new(host: &str, seed: u64, sync_time: SyncTime, trace: Trace, effects: Effects) -> SimDisk {
+        let SyncTime { min_ms, max_ms } = sync_time;
+        assert!(min_ms >= 1 && max_ms >= min_ms, "a sync takes {min_ms} to {max_ms} ms");
+        SimDisk(Arc::new(Inner {
+            host: host.to_string(),
+            seed,
+            sync_time,
+            trace,
+            effects,
+            state: Mutex::new(State::default()),
+            faults: Mutex::default(),
+        }))
+    }
+
+    /// The disk as the present incarnation of the host sees it.
+    pub fn handle(&self, gate: Gate) -> Arc<dyn Disk> {
+        let incarnation = self.lock().incarnation;
+        Arc::new(handle::Handle { disk: self.clone(), gate, incarnation })
+    }
+
+    /// The host is gone: decides what is left of its disk, ends its locks and handles.
+    pub fn settle(&self, fate: Fate) -> Losses {
+        let losses = settle::settle(&mut self.lock(), fate);
+        self.0.faults().retain(|fault| matches!(fault.kind, FaultKind::SlowSync { .. } | FaultKind::Full));
+        self.0.trace.record(&self.0.host, crate::trace::Kind::Fault, &format!("settle {fate:?}: {losses:?}"), &[]);
+        losses
+    }
+
+    /// Every sync takes `extra_ms` longer until `id` is lifted.
+    pub fn slow_syncs(&self, id: FaultId, extra_ms: u64) {
+        self.0.faults().push(Fault { id, kind: FaultKind::SlowSync { extra_ms } });
+    }
+
+    /// The `nth` sync from now (from 1) fails, and nothing of it is durable.
+    pub fn fail_sync(&self, id: FaultId, nth: u32) {
+        self.0.faults().push(Fault { id, kind: FaultKind::FailSync { left: nth.max(1) } });
+    }
+
+    /// The `nth` read from now (from 1) fails.
+    pub fn fail_read(&self, id: FaultId, nth: u32) {
+        self.0.faults().push(Fault { id, kind: FaultKind::FailRead { left: nth.max(1) } });
+    }
+
+    /// Appends find no space, after part of their bytes, until `id` is lifted.
+    pub fn fill(&self, id: FaultId) {
+        self.0.faults().push(Fault { id, kind: FaultKind::Full });
+    }
+
+    /// Ends the faults of `id`.
+    pub fn lift(&self, id: FaultId) {
+        self.0.faults().retain(|fault| fault.id != id);
+    }
+
+    /// Ends every fault.
+    pub fn heal(&self) {
+        self.0.faults().clear();
+    }
+
+    /// What a process on the host would read now; `None` when there is no such file. For the checks, outside of any
+    /// host.
+    pub fn read_file(&self, path: &Path) -> Option<Vec<u8>> {
+        self.lock().content(path)
+    }
+
+    /// Every file's path, sorted.
+    pub fn list_files(&self) -> Vec<PathBuf> {
+        self.lock().live.keys().cloned().collect()
+    }
+
+    /// Every file.
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let state = self.lock();
+        state.live.keys().map(|path| (path.clone(), state.content(path).unwrap_or_default())).collect()
+    }
+
+    /// How many bytes a power cut could lose now.
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.lock().inodes.values().map(|inode| (inode.data.len() - inode.synced) as u64).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn faults(&self) -> MutexGuard<'_, Vec<Fault>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// By how much this sync is slower, and whether it fails.
+    fn faults_of_sync(&self) -> (u64, Option<FaultId>) {
+        let (mut extra, mut failed) = (0, None);
+        self.faults().retain_mut(|fault| match &mut fault.kind {
+            FaultKind::SlowSync { extra_ms } => {
+                extra += *extra_ms;
+                self.effects.effective(fault.id);
+                self.effects.visible(fault.id);
+                true
+            }
+            FaultKind::FailSync { left } => due(left, fault.id, &mut failed),
+            FaultKind::FailRead { .. } | FaultKind::Full => true,
+        });
+        self.tell(failed);
+        (extra, failed)
+    }
+
+    fn read_fails(&self) -> bool {
+        let mut failed = None;
+        self.faults().retain_mut(|fault| match &mut fault.kind {
+            FaultKind::FailRead { left } => due(left, fault.id, &mut failed),
+            _ => true,
+        });
+        self.tell(failed);
+        failed.is_some()
+    }
+
+    fn is_full(&self) -> bool {
+        let full = self.faults().iter().find(|fault| fault.kind == FaultKind::Full).map(|fault| fault.id);
+        self.tell(full);
+        full.is_some()
+    }
+
+    /// An injected failure takes effect, and the engine sees it: as an error.
+    fn tell(&self, id: Option<FaultId>) {
+        if let Some(id) = id {
+            self.effects.effective(id);
+            self.effects.visible(id);
+        }
+    }
+}
+
+/// Counts a fault down; whether it stays.
+fn due(left: &mut u32, id: FaultId, struck: &mut Option<FaultId>) -> bool {
+    if *left == 1 && struck.is_none() {
+        *struck = Some(id);
+        return false;
+    }
+    *left = (*left - 1).max(1);
+    true
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! What is on a disk, twice: as the running host sees it, and as much of it as is known to be durable.
+//!
+//! In: operations, applied at once. Out: the live view. Always: an inode's durable bytes are `data[..synced]`, followed,
+//! if the file was cut and not synced since, by `cut`; a directory's durable names are `durable` restricted to it, and
+//! `pending` lists, in order, what leads from there to `live`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use engine::env::OpenMode;
+
+pub(super) type InodeId = u64;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) incarnation: u64,
+    pub(super) inodes: BTreeMap<InodeId, Inode>,
+    pub(super) live: BTreeMap<PathBuf, InodeId>,
+    pub(super) durable: BTreeMap<PathBuf, InodeId>,
+    pub(super) dirs: BTreeSet<PathBuf>,
+    pub(super) pending: Vec<NameChange>,
+    pub(super) locks: BTreeSet<PathBuf>,
+    next_inode: InodeId,
+    /// Counts operations, syncs and crashes: the ordinals of their draws.
+    pub(super) operations: u64,
+    pub(super) syncs: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Inode {
+    pub(super) data: Vec<u8>,
+    pub(super) synced: usize,
+    /// Durable bytes from `synced` on that were cut off; the cut is not durable.
+    pub(super) cut: Vec<u8>,
+}
+
+/// A change of names that no sync of its directory has made durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NameChange {
+    Create { path: PathBuf, inode: InodeId },
+    Remove { path: PathBuf },
+    Rename { from: PathBuf, to: PathBuf, inode: InodeId },
+}
+
+impl NameChange {
+    /// The directory whose sync makes it durable: where the name appears, or was.
+    pub(super) fn dir(&self) -> &Path {
+        let (NameChange::Create { path, .. } | NameChange::Remove { path } | NameChange::Rename { to: path, .. }) =
+            self;
+        parent(path)
+    }
+
+    pub(super) fn apply(&self, names: &mut BTreeMap<PathBuf, InodeId>) {
+        match self {
+            NameChange::Create { path, inode } => {
+                names.insert(path.clone(), *inode);
+            }
+            NameChange::Remove { path } => {
+                names.remove(path);
+            }
+            NameChange::Rename { from, to, inode } => {
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
+                }
+                names.insert(to.clone(), *inode);
+            }
+        }
+    }
+}
+
+/// The path without what does not matter (`a//b/./c`).
+pub(super) fn clean(path: &Path) -> PathBuf {
+    path.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect()
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+fn not_found(path: &Path) -> io::Error {
+    io::Error::new(ErrorKind::NotFound, format!("{}: no such file or directory", path.display()))
+}
+
+impl State {
+    fn is_dir(&self, path: &Path) -> bool {
+        path.as_os_str().is_empty() || path == Path::new("/") || self.dirs.contains(path)
+    }
+
+    pub(super) fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        self.live.get(&clean(path)).map(|inode| self.inodes[inode].data.clone())
+    }
+
+    pub(super) fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<InodeId> {
+        let path = clean(path);
+        if self.is_dir(&path) {
+            return Err(io::Error::new(ErrorKind::IsADirectory, format!("{} is a directory", path.display())));
+        }
+        match (self.live.get(&path).copied(), mode) {
+            (Some(inode), OpenMode::Read | OpenMode::Append) => Ok(inode),
+            (Some(inode), OpenMode::Replace) => {
+                self.truncate(inode, 0)?;
+                Ok(inode)
+            }
+            (None, OpenMode::Read) => Err(not_found(&path)),
+            (None, _) if !self.is_dir(parent(&path)) => Err(not_found(parent(&path))),
+            (None, OpenMode::Append | OpenMode::Replace) => {
+                let inode = self.next_inode;
+                self.next_inode += 1;
+                self.inodes.insert(inode, Inode::default());
+                self.change(NameChange::Create { path, inode });
+                Ok(inode)
+            }
+        }
+    }
+
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (clean(from), clean(to));
+        if self.is_dir(&from) {
+            return Err(io::Error::new(ErrorKind::Unsupported, "directories are not renamed here"));
+        }
+        let inode = *self.live.get(&from).ok_or_else(|| not_found(&from))?;
+        if self.is_dir(&to) {
+            return Err(io::Error::new(ErrorKind::IsADirectory, format!("{} is a directory", to.display())));
+        }
+        if !self.is_dir(parent(&to)) {
+            return Err(not_found(parent(&to)));
+        }
+        if from != to {
+            self.change(NameChange::Rename { from, to, inode });
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
+        let path = clean(path);
+        if !self.live.contains_key(&path) {
+            return Err(not_found(&path));
+        }
+        self.change(NameChange::Remove { path });
+        Ok(())
+    }
+
+    fn change(&mut self, change: NameChange) {
+        change.apply(&mut self.live);
+        self.pending.push(change);
+    }
+
+    pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let dir = clean(dir);
+        if !self.is_dir(&dir) {
+            return Err(not_found(&dir));
+        }
+        let inside = self.live.keys().chain(&self.dirs).filter(|path| parent(path) == dir);
+        let names: BTreeSet<String> =
+            inside.filter_map(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned()).collect();
+        Ok(names.into_iter().collect())
+    }
+
+    pub(super) fn create_dir_all(&mut self, dir: &Path) -> io::Result<()> {
+        let dir = clean(dir);
+        for ancestor in dir.ancestors() {
+            if self.live.contains_key(ancestor) {
+                return Err(io::Error::new(ErrorKind::NotADirectory, format!("{} is a file", ancestor.display())));
+            }
+        }
+        let missing: Vec<PathBuf> = dir.ancestors().filter(|path| !self.is_dir(path)).map(Path::to_path_buf).collect();
+        self.dirs.extend(missing);
+        Ok(())
+    }
+
+    pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
+        let dir = clean(dir);
+        if !self.is_dir(&dir) {
+            return Err(not_found(&dir));
+        }
+        let durable = &mut self.durable;
+        self.pending.retain(|change| {
+            let synced = change.dir() == dir;
+            if synced {
+                change.apply(durable);
+            }
+            !synced
+        });
+        Ok(())
+    }
+
+    pub(super) fn lock(&mut self, path: &Path) -> io::Result<PathBuf> {
+        self.open(path, OpenMode::Append)?;
+        let path = clean(path);
+        if !self.locks.insert(path.clone()) {
+            return Err(io::Error::new(ErrorKind::WouldBlock, format!("{} is locked", path.display())));
+        }
+        Ok(path)
+    }
+
+    pub(super) fn append(&mut self, inode: InodeId, data: &[Bytes]) -> u64 {
+        let inode = self.inodes.get_mut(&inode).expect("an open file has an inode");
+        let position = inode.data.len() as u64;
+        data.iter().for_each(|bytes| inode.data.extend_from_slice(bytes));
+        position
+    }
+
+    pub(super) fn read(&self, inode: InodeId, position: u64, len: usize) -> Bytes {
+        let data = &self.inodes[&inode].data;
+        let start = usize::try_from(position).unwrap_or(usize::MAX).min(data.len());
+        let end = start.saturating_add(len).min(data.len());
+        Bytes::copy_from_slice(&data[start..end])
+    }
+
+    pub(super) fn truncate(&mut self, inode: InodeId, len: u64) -> io::Result<()> {
+        let inode = self.inodes.get_mut(&inode).expect("an open file has an inode");
+        let end = inode.data.len();
+        if len > end as u64 {
+            return Err(io::Error::new(ErrorKind::InvalidInput, format!("cannot cut {end} bytes to {len}")));
+        }
+        let len = len as usize;
+        if len < inode.synced {
+            let mut cut = inode.data[len..inode.synced].to_vec();
+            cut.append(&mut inode.cut);
+            inode.cut = cut;
+            inode.synced = len;
+        }
+        inode.data.truncate(len);
+        Ok(())
+    }
+
+    /// What a sync that begins now will make durable.
+    pub(super) fn sync_begins(&self, inode: InodeId) -> usize {
+        self.inodes[&inode].data.len()
+    }
+
+    /// The sync has ended. Bytes that were cut meanwhile are not there any more.
+    pub(super) fn sync_ends(&mut self, inode: InodeId, len: usize) {
+        let inode = self.inodes.get_mut(&inode).expect("an open file has an inode");
+        inode.synced = inode.synced.max(len.min(inode.data.len()));
+        inode.cut.clear();
+    }
+}

@@ -1,0 +1,285 @@
+//! What the network does to whom: shared by every host's [`SimNetwork`](super::SimNetwork) and the world.
+//!
+//! In: faults, armed and lifted by the world under their ids. Out: for each frame a [`Verdict`], for each link whether it
+//! is open and how slow it is. Always: latencies and outcomes are functions of (seed, link, ordinal); effects are noted
+//! where they happen.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::frame::Head;
+use crate::effects::{Effects, FaultId};
+use crate::entropy::{counted, counted_between};
+use crate::trace::Trace;
+
+/// How long a frame is under way, at least and at most, in virtual milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latency {
+    pub min_ms: u64,
+    pub max_ms: u64,
+}
+
+/// What happens to one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameFault {
+    /// It is sent again on a second connection so much later, and that reply is thrown away.
+    Duplicate { after_ms: u64 },
+    /// It and all behind it wait so long; past the client's close they arrive on a connection of their own.
+    Delay { ms: u64 },
+    /// It arrives and is answered; the reply is lost and the connection reset.
+    LoseReply,
+    /// It is lost and the connection reset.
+    LoseRequest,
+}
+
+/// Which requests count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    Any,
+    /// Those that change something at the broker: a second arrival of any other could not matter.
+    Writes,
+    Api(i16),
+}
+
+impl Which {
+    fn has(self, head: Head) -> bool {
+        /// Fetch, ListOffsets, Metadata, OffsetFetch, FindCoordinator, ApiVersions.
+        const READS: &[i16] = &[1, 2, 3, 9, 10, 18];
+        match self {
+            Which::Any => true,
+            Which::Writes => !READS.contains(&head.api_key),
+            Which::Api(key) => head.api_key == key,
+        }
+    }
+}
+
+/// Whether a host can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    Up,
+    /// Its process is dead: its kernel refuses connections, and still sends what was written.
+    Refusing,
+    /// It has no power.
+    Silent,
+}
+
+/// The rules of a whole world. Cheap to clone; every clone is the same.
+#[derive(Clone)]
+pub struct NetRules(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    seed: u64,
+    latency: Latency,
+    pub(super) trace: Trace,
+    pub(super) effects: Effects,
+    /// Links opened or shut, hosts came or went.
+    pub(super) changed: Notify,
+    /// There are parcels.
+    pub(super) parcels: Notify,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    links: BTreeMap<(String, String), Link>,
+    hosts: BTreeMap<String, Reach>,
+    queue: VecDeque<Parcel>,
+}
+
+#[derive(Default)]
+struct Link {
+    blocks: Vec<FaultId>,
+    slow: Vec<(FaultId, u64)>,
+    armed: Vec<Armed>,
+    requests: u64,
+    pieces: u64,
+    heals: u64,
+}
+
+struct Armed {
+    id: FaultId,
+    left: u32,
+    which: Which,
+    fault: FrameFault,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Pass,
+    Struck(FaultId, FrameFault),
+}
+
+/// What becomes of a connection that had something to send while its link was blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Healed {
+    /// It was sent again, and arrives.
+    Delivered,
+    /// One side had given up.
+    Reset,
+}
+
+/// Requests that travel without their connection.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) address: String,
+    pub(super) frames: Vec<Bytes>,
+    pub(super) delay_ms: u64,
+    pub(super) id: Option<FaultId>,
+    pub(super) duplicate: bool,
+}
+
+impl NetRules {
+    pub fn new(seed: u64, latency: Latency, trace: Trace, effects: Effects) -> NetRules {
+        let Latency { min_ms, max_ms } = latency;
+        assert!(min_ms <= max_ms, "a latency of {min_ms} to {max_ms} ms");
+        NetRules(Arc::new(Inner {
+            seed,
+            latency,
+            trace,
+            effects,
+            changed: Notify::new(),
+            parcels: Notify::new(),
+            state: Mutex::default(),
+        }))
+    }
+
+    /// The `nth` request (from 1, from now) that `which` counts on the link meets `fault`, once.
+    pub fn arm(&self, id: FaultId, from: &str, to: &str, nth: u32, which: Which, fault: FrameFault) {
+        self.lock().link(from, to).armed.push(Armed { id, left: nth.max(1), which, fault });
+    }
+
+    /// Nothing passes from `from` to `to` until `id` is lifted. What waits then arrives, or its connection is reset: a
+    /// draw decides. Both ways: block both.
+    pub fn block(&self, id: FaultId, from: &str, to: &str) {
+        self.lock().link(from, to).blocks.push(id);
+        self.0.changed.notify_waiters();
+    }
+
+    /// Everything from `from` to `to` takes `extra_ms` longer until `id` is lifted.
+    pub fn slow(&self, id: FaultId, from: &str, to: &str, extra_ms: u64) {
+        self.lock().link(from, to).slow.push((id, extra_ms));
+    }
+
+    /// Ends what is in force or armed under `id`. What is under way stays under way.
+    pub fn lift(&self, id: FaultId) {
+        self.lift_where(|other| other == id);
+    }
+
+    /// Ends everything.
+    pub fn heal(&self) {
+        self.lift_where(|_| true);
+    }
+
+    fn lift_where(&self, lifted: impl Fn(FaultId) -> bool) {
+        for link in self.lock().links.values_mut() {
+            link.blocks.retain(|id| !lifted(*id));
+            link.slow.retain(|(id, _)| !lifted(*id));
+            link.armed.retain(|armed| !lifted(armed.id));
+        }
+        self.0.changed.notify_waiters();
+    }
+
+    /// Requests sent over each link so far.
+    pub fn requests(&self) -> BTreeMap<(String, String), u64> {
+        self.lock().links.iter().map(|(link, state)| (link.clone(), state.requests)).collect()
+    }
+
+    pub(crate) fn set_reach(&self, host: &str, reach: Reach) {
+        self.lock().hosts.insert(host.to_string(), reach);
+        self.0.changed.notify_waiters();
+    }
+
+    pub(crate) fn reach(&self, host: &str) -> Reach {
+        self.lock().hosts.get(host).copied().unwrap_or(Reach::Up)
+    }
+
+    /// Every host that was started at least once, and the courier.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        self.lock().hosts.keys().cloned().collect()
+    }
+
+    /// The faults that shut the link; none when it is open.
+    pub(super) fn blocks(&self, from: &str, to: &str) -> Vec<FaultId> {
+        self.lock().link(from, to).blocks.clone()
+    }
+
+    /// How long the next piece on the link is under way, and which faults make it slow.
+    pub(super) fn latency(&self, from: &str, to: &str) -> (Duration, Vec<FaultId>) {
+        let mut state = self.lock();
+        let link = state.link(from, to);
+        link.pieces += 1;
+        let Latency { min_ms, max_ms } = self.0.latency;
+        let ms = counted_between(self.0.seed, "latency", &place(from, to), link.pieces, min_ms, max_ms);
+        let extra: u64 = link.slow.iter().map(|(_, extra)| extra).sum();
+        let ids: Vec<FaultId> = link.slow.iter().map(|(id, _)| *id).collect();
+        drop(state);
+        ids.iter().for_each(|id| self.0.effects.effective(*id));
+        (Duration::from_millis(ms + extra), ids)
+    }
+
+    /// Counts a request; what becomes of it.
+    pub(super) fn judge(&self, from: &str, to: &str, head: Option<Head>) -> Verdict {
+        let mut state = self.lock();
+        let link = state.link(from, to);
+        link.requests += 1;
+        let Some(head) = head else { return Verdict::Pass };
+        let mut verdict = Verdict::Pass;
+        link.armed.retain_mut(|armed| {
+            if !armed.which.has(head) {
+                return true;
+            }
+            if armed.left > 1 {
+                armed.left -= 1;
+                return true;
+            }
+            // One fault strikes a request; another that is due waits for the next.
+            let due = verdict == Verdict::Pass;
+            if due {
+                verdict = Verdict::Struck(armed.id, armed.fault);
+            }
+            !due
+        });
+        verdict
+    }
+
+    /// What becomes of a connection that waited for the link to open.
+    pub(super) fn healed(&self, from: &str, to: &str) -> Healed {
+        let mut state = self.lock();
+        let link = state.link(from, to);
+        link.heals += 1;
+        match counted(self.0.seed, "heal", &place(from, to), link.heals) % 4 {
+            0 => Healed::Reset,
+            _ => Healed::Delivered,
+        }
+    }
+
+    pub(super) fn send(&self, parcel: Parcel) {
+        self.lock().queue.push_back(parcel);
+        self.0.parcels.notify_one();
+    }
+
+    pub(super) fn take_parcel(&self) -> Option<Parcel> {
+        self.lock().queue.pop_front()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn link(&mut self, from: &str, to: &str) -> &mut Link {
+        self.links.entry((from.to_string(), to.to_string())).or_default()
+    }
+}
+
+fn place(from: &str, to: &str) -> String {
+    format!("{from}>{to}")
+}
