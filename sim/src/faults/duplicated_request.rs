@@ -1,4 +1,5 @@
-//! One request arrives twice: its frame is sent again on a second connection, and that reply is thrown away.
+//! One request arrives twice: its frame is sent again, a while later, on a second connection, and that
+//! reply is thrown away.
 
 use crate::draw::Draw;
 use crate::faults::{self, Fault};
@@ -26,6 +27,6 @@ impl Fault for DuplicatedRequest {
     }
 
     fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec) {
-        world.duplicate_request(id, spec.host, spec.nth.unwrap_or(1));
+        world.duplicate_request(id, spec.host, spec.nth.unwrap_or(1), spec.for_ms);
     }
 }

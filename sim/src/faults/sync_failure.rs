@@ -21,6 +21,6 @@ impl Fault for SyncFailure {
     }
 
     fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec) {
-        world.fail_sync(id, spec.host, spec.for_ms);
+        world.fail_sync(id, spec.host);
     }
 }

@@ -3,12 +3,33 @@
 //! In: a plan, the software of each host, the simulated disk, network and points. Out: steps. The driver steps by itself:
 //! before a tick it carries out what is due, after it it settles the crashes that points asked for in the tick.
 //!
+//! Start with [`World::step`]; then [`World::crash`], the order in which a host is taken apart.
+//!
 //! Invariant: a host is frozen before it crashes, so that nothing which runs while it is taken apart (a `Drop` above
 //! all) reaches the disk or the network.
 //! Invariant: a crash settles the fate of unsynced bytes before the host starts again.
+//! Invariant: a fault that is due on a host that is down or paused does nothing; it counts as injected, not as effective.
 
-use crate::plan::Host;
-use engine::env::Point;
+pub mod board;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use engine::env::{Env, Point};
+use reports::FaultCount;
+
+use crate::disk::{Fate, SimDisk, SyncTime};
+use crate::entropy::counted;
+use crate::env::{HostEnv, Surroundings};
+use crate::evidence::Crash;
+use crate::net::{FrameFault, Latency, Which};
+use crate::plan::{Host, Phase, Plan};
+use crate::points::PointAction;
+use crate::trace::{Kind, Trace};
+use board::Board;
+
+/// When every world begins: 2026-01-01 00:00:00 UTC.
+pub const EPOCH_MS: i64 = 1_767_225_600_000;
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,22 +44,580 @@ impl CrashKind {
     pub fn of(power_cut: bool) -> CrashKind {
         if power_cut { CrashKind::PowerCut } else { CrashKind::Kill }
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            CrashKind::Kill => "kill",
+            CrashKind::PowerCut => "power-cut",
+        }
+    }
 }
 
-pub struct World<'a>(std::marker::PhantomData<&'a ()>);
+/// What the world knows of a host.
+struct HostState {
+    name: String,
+    env: HostEnv,
+    status: Status,
+    /// Grows with every change of status, so that what was planned for an earlier one is left.
+    turn: u64,
+}
 
-impl World<'_> {
-    pub fn crash(&mut self, _id: usize, _host: Host, _kind: CrashKind, _down_ms: u64) {}
-    pub fn crash_uncounted(&mut self, _host: Host, _kind: CrashKind, _down_ms: u64) -> bool {
-        false
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Up,
+    Down,
+    Paused,
+}
+
+/// What the driver does before a tick.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Inject { id: usize },
+    Start { host: Host, turn: u64 },
+    TakeOver { from: Host, to: Host, turn: u64 },
+    Thaw { host: Host, turn: u64 },
+    Lift { id: usize },
+}
+
+/// How one fault went.
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    injected: bool,
+    began_ms: u64,
+    ended_ms: u64,
+}
+
+/// A crash that a point was told to ask for.
+#[derive(Clone, Copy, Debug)]
+struct Promise {
+    kind: CrashKind,
+    down_ms: u64,
+}
+
+pub struct World<'a> {
+    sim: turmoil::Sim<'a>,
+    plan: &'a Plan,
+    pub trace: Trace,
+    pub board: Board,
+    around: Surroundings,
+    hosts: BTreeMap<Host, HostState>,
+    due: BTreeMap<(u64, u64), Due>,
+    due_count: u64,
+    steps: u64,
+    accounts: Vec<Account>,
+    promises: BTreeMap<usize, Promise>,
+    crashes: Vec<Crash>,
+    states: BTreeMap<&'static str, u64>,
+}
+
+impl<'a> World<'a> {
+    /// An empty world for `plan`; [`hosts::populate`] puts the hosts in.
+    pub fn new(plan: &'a Plan, keep_trace: bool) -> World<'a> {
+        let tick_ms = plan.tick_ms();
+        let trace = Trace::new(tick_ms, keep_trace);
+        let cluster = &plan.cluster;
+        let root = plan.root();
+        // Frames take their time in the simulated network, where faults are too; turmoil only carries them.
+        let mut sim = turmoil::Builder::new()
+            .epoch(UNIX_EPOCH + Duration::from_millis(EPOCH_MS as u64))
+            .rng_seed(counted(root, "turmoil", "", 0))
+            .tick_duration(Duration::from_millis(tick_ms))
+            .simulation_duration(Duration::from_secs(24 * 3_600))
+            .min_message_latency(Duration::ZERO)
+            .max_message_latency(Duration::ZERO)
+            .tcp_capacity(1 << 16)
+            .fail_rate(0.0)
+            .enable_random_order()
+            .build();
+        let around = Surroundings::new(
+            root,
+            EPOCH_MS,
+            Latency { min_ms: cluster.latency_min_ms, max_ms: cluster.latency_max_ms },
+            SyncTime { min_ms: cluster.sync_min_ms, max_ms: cluster.sync_max_ms },
+            cluster.yield_percent,
+            trace.clone(),
+        );
+        around.net.add_courier(&mut sim);
+        World {
+            sim,
+            plan,
+            board: Board::new(),
+            trace,
+            around,
+            hosts: BTreeMap::new(),
+            due: BTreeMap::new(),
+            due_count: 0,
+            steps: 0,
+            accounts: vec![Account::default(); plan.faults.len()],
+            promises: BTreeMap::new(),
+            crashes: Vec::new(),
+            states: BTreeMap::new(),
+        }
     }
-    pub fn crash_at(&mut self, _id: usize, _host: Host, _point: Point, _nth: u32, _kind: CrashKind, _down_ms: u64) {}
-    pub fn pause(&mut self, _id: usize, _host: Host, _taker: Host, _for_ms: u64) {}
-    pub fn block(&mut self, _id: usize, _from: Host, _to: Host, _for_ms: u64) {}
-    pub fn slow_link(&mut self, _id: usize, _from: Host, _to: Host, _extra_ms: u64, _for_ms: u64) {}
-    pub fn delay_request(&mut self, _id: usize, _host: Host, _nth: u32, _for_ms: u64) {}
-    pub fn duplicate_request(&mut self, _id: usize, _host: Host, _nth: u32) {}
-    pub fn lose_reply(&mut self, _id: usize, _host: Host, _nth: u32) {}
-    pub fn slow_disk(&mut self, _id: usize, _host: Host, _extra_ms: u64, _for_ms: u64) {}
-    pub fn fail_sync(&mut self, _id: usize, _host: Host, _down_ms: u64) {}
+
+    /// Adds a host that runs `software` from every start on, with the environment of that incarnation.
+    pub fn add_host<F: Future<Output = turmoil::Result> + 'static>(
+        &mut self,
+        host: Host,
+        software: impl Fn(Env) -> F + 'a,
+    ) {
+        let env = self.new_env(host);
+        self.sim.host(host.to_string(), move || software(env.start()));
+    }
+
+    /// Adds a host that never crashes, whose software ends with the world.
+    pub fn add_immortal<F: Future<Output = turmoil::Result> + 'static>(
+        &mut self,
+        host: Host,
+        software: impl FnOnce(Env) -> F,
+    ) {
+        let env = self.new_env(host).start();
+        self.sim.client(host.to_string(), software(env));
+    }
+
+    fn new_env(&mut self, host: Host) -> HostEnv {
+        let env = HostEnv::new(&host.to_string(), &self.around);
+        let state = HostState { name: host.to_string(), env: env.clone(), status: Status::Up, turn: 0 };
+        assert!(self.hosts.insert(host, state).is_none(), "{host} was added twice");
+        env
+    }
+
+    /// Virtual milliseconds since the world began.
+    pub fn now_ms(&self) -> u64 {
+        self.steps * self.plan.tick_ms()
+    }
+
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Carries out what is due, lets every host run for one tick, and settles what points asked for meanwhile.
+    ///
+    /// # Errors
+    /// When the software of a host ended with an error.
+    pub fn step(&mut self) -> Result<(), String> {
+        let now = self.now_ms();
+        while let Some(entry) = self.due.first_entry()
+            && entry.key().0 <= now
+        {
+            let due = entry.remove();
+            self.carry_out(due);
+        }
+        self.trace.set_step(self.steps);
+        self.sim.step().map_err(|error| error.to_string())?;
+        self.steps += 1;
+        self.trace.set_step(self.steps);
+        for request in self.around.points.take_requests() {
+            let promise = self.promises.remove(&request.id).unwrap_or(Promise { kind: CrashKind::Kill, down_ms: 100 });
+            let host = request.host.parse().unwrap_or_else(|error| panic!("a point asked for a crash: {error}"));
+            self.reached_by_crash(request.point);
+            self.take_down(host, promise.kind, promise.down_ms);
+            self.account_end(request.id);
+        }
+        for (host, why) in self.board.take_restarts() {
+            self.trace.record(&host.to_string(), Kind::Fault, "restart", why.as_bytes());
+            self.take_down(host, CrashKind::Kill, 50);
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, due: Due) {
+        match due {
+            Due::Inject { id } => {
+                let spec = &self.plan.faults[id];
+                let now = self.now_ms();
+                self.accounts[id] = Account { injected: true, began_ms: now, ended_ms: now + spec.for_ms };
+                let (plan, kind) = (self.plan, spec.kind.0);
+                self.trace.record(&spec.host.to_string(), Kind::Fault, kind.name(), &[]);
+                kind.inject(self, id, &plan.faults[id]);
+            }
+            Due::Start { host, turn } if self.hosts[&host].turn == turn => self.start(host),
+            Due::TakeOver { from, to, turn } if self.hosts[&from].turn == turn => {
+                let moved = self.board.move_tasks(from, to);
+                self.trace.record(&to.to_string(), Kind::Fault, "take-over", &(moved as u64).to_le_bytes());
+            }
+            Due::Thaw { host, turn } if self.hosts[&host].turn == turn => self.thaw(host),
+            Due::Lift { id } => self.lift(id),
+            Due::Start { .. } | Due::TakeOver { .. } | Due::Thaw { .. } => {}
+        }
+    }
+
+    fn at(&mut self, at_ms: u64, due: Due) {
+        self.due_count += 1;
+        self.due.insert((at_ms, self.due_count), due);
+    }
+
+    /// Puts the faults of `phase`, which begins now, on the calendar. Returns when the last of them is over.
+    pub fn schedule(&mut self, phase: Phase) -> u64 {
+        let (plan, now) = (self.plan, self.now_ms());
+        let mut over = now;
+        for (id, spec) in plan.faults.iter().enumerate().filter(|(_, spec)| spec.phase == phase) {
+            self.at(now + spec.at_ms, Due::Inject { id });
+            over = over.max(now + spec.at_ms + spec.for_ms);
+        }
+        over
+    }
+
+    /// The end of all trouble: everything runs, every link and disk is well, nothing is armed and nothing is planned.
+    pub fn heal(&mut self) {
+        self.due.clear();
+        self.around.points.disarm_all();
+        self.promises.clear();
+        self.around.net.heal();
+        let hosts: Vec<Host> = self.hosts.keys().copied().collect();
+        for host in hosts {
+            self.hosts[&host].env.disk().heal();
+            match self.hosts[&host].status {
+                Status::Up => {}
+                Status::Down => self.start(host),
+                Status::Paused => self.thaw(host),
+            }
+        }
+        self.trace.record("world", Kind::Fault, "heal", &[]);
+    }
+
+    /// Nothing in the world has an effect any more.
+    pub fn freeze_all(&mut self) {
+        for state in self.hosts.values() {
+            state.env.freeze();
+        }
+    }
+
+    // What faults do.
+
+    /// `host` goes down now and starts again after `down_ms`.
+    pub fn crash(&mut self, id: usize, host: Host, kind: CrashKind, down_ms: u64) {
+        if self.crash_uncounted(host, kind, down_ms) {
+            self.around.effects.effective(id);
+        }
+    }
+
+    /// [`World::crash`] as the first half of another fault; whether the host was up.
+    pub fn crash_uncounted(&mut self, host: Host, kind: CrashKind, down_ms: u64) -> bool {
+        let up = self.hosts[&host].status != Status::Down;
+        if up {
+            self.take_down(host, kind, down_ms);
+        }
+        up
+    }
+
+    /// `host` goes down at the `nth` passing of `point` from now.
+    pub fn crash_at(&mut self, id: usize, host: Host, point: Point, nth: u32, kind: CrashKind, down_ms: u64) {
+        self.promises.insert(id, Promise { kind, down_ms });
+        self.around.points.arm(id, &self.hosts[&host].name, point, nth, PointAction::Crash);
+    }
+
+    /// `host` stops for `for_ms`; meanwhile `taker` gets its tasks.
+    pub fn pause(&mut self, id: usize, host: Host, taker: Host, for_ms: u64) {
+        if self.hosts[&host].status != Status::Up {
+            return;
+        }
+        let turn = self.turn(host, Status::Paused);
+        self.hosts[&host].env.freeze();
+        self.around.effects.effective(id);
+        let now = self.now_ms();
+        self.at(now + for_ms / 4, Due::TakeOver { from: host, to: taker, turn });
+        self.at(now + for_ms, Due::Thaw { host, turn });
+    }
+
+    /// Nothing passes from `from` to `to` for a while.
+    pub fn block(&mut self, id: usize, from: Host, to: Host, for_ms: u64) {
+        self.around.net.block(id, &from.to_string(), &to.to_string());
+        self.at(self.now_ms() + for_ms, Due::Lift { id });
+    }
+
+    /// Everything from `from` to `to` takes `extra_ms` longer for a while.
+    pub fn slow_link(&mut self, id: usize, from: Host, to: Host, extra_ms: u64, for_ms: u64) {
+        self.around.net.slow(id, &from.to_string(), &to.to_string(), extra_ms);
+        self.at(self.now_ms() + for_ms, Due::Lift { id });
+    }
+
+    /// The `nth` request from `host` is held for `for_ms`.
+    pub fn delay_request(&mut self, id: usize, host: Host, nth: u32, for_ms: u64) {
+        self.arm_request(id, host, nth, FrameFault::Delay { ms: for_ms });
+    }
+
+    /// The `nth` request from `host` arrives twice, the second time `after_ms` later.
+    pub fn duplicate_request(&mut self, id: usize, host: Host, nth: u32, after_ms: u64) {
+        self.arm_request(id, host, nth, FrameFault::Duplicate { after_ms });
+    }
+
+    /// The `nth` request from `host` is carried out, and its reply lost.
+    pub fn lose_reply(&mut self, id: usize, host: Host, nth: u32) {
+        self.arm_request(id, host, nth, FrameFault::LoseReply);
+    }
+
+    /// Every sync of `host` takes `extra_ms` longer for a while.
+    pub fn slow_disk(&mut self, id: usize, host: Host, extra_ms: u64, for_ms: u64) {
+        self.hosts[&host].env.disk().slow_syncs(id, extra_ms);
+        self.at(self.now_ms() + for_ms, Due::Lift { id });
+    }
+
+    /// The next sync of `host` fails.
+    pub fn fail_sync(&mut self, id: usize, host: Host) {
+        self.hosts[&host].env.disk().fail_sync(id, 1);
+    }
+
+    // How it is done.
+
+    fn turn(&mut self, host: Host, status: Status) -> u64 {
+        let state = self.hosts.get_mut(&host).unwrap_or_else(|| panic!("there is no host {host}"));
+        state.status = status;
+        state.turn += 1;
+        state.turn
+    }
+
+    fn arm_request(&mut self, id: usize, host: Host, nth: u32, fault: FrameFault) {
+        self.around.net.arm(id, &host.to_string(), &Host::Broker.to_string(), nth, Which::Writes, fault);
+    }
+
+    /// Freezes and crashes the host, settles its disk, and plans the start.
+    fn take_down(&mut self, host: Host, kind: CrashKind, down_ms: u64) {
+        if self.hosts[&host].status == Status::Down {
+            return;
+        }
+        let turn = self.turn(host, Status::Down);
+        let state = &self.hosts[&host];
+        let draw = counted(self.plan.root(), "power cut", &state.name, turn);
+        let fate = match kind {
+            CrashKind::Kill => Fate::Kill,
+            CrashKind::PowerCut => Fate::PowerCut { draw },
+        };
+        let losses = state.env.crash(&mut self.sim, fate);
+        if host == Host::Broker {
+            let files = state.env.disk().files();
+            if losses.bytes > 0 {
+                self.reach("unsynced-bytes-lost");
+            }
+            if losses.torn > 0 {
+                self.reach("torn-write");
+            }
+            let (at, virtual_ms) = (self.board.moment(), self.now_ms());
+            self.crashes.push(Crash { at, virtual_ms, kind: kind.name().to_owned(), files });
+        }
+        self.at(self.now_ms() + down_ms.max(1), Due::Start { host, turn });
+    }
+
+    fn start(&mut self, host: Host) {
+        self.turn(host, Status::Up);
+        self.hosts[&host].env.bounce(&mut self.sim);
+    }
+
+    fn thaw(&mut self, host: Host) {
+        self.turn(host, Status::Up);
+        let state = &self.hosts[&host];
+        self.trace.record(&state.name, Kind::Fault, "thaw", &[]);
+        state.env.thaw();
+    }
+
+    fn lift(&mut self, id: usize) {
+        self.around.net.lift(id);
+        for state in self.hosts.values() {
+            state.env.disk().lift(id);
+        }
+    }
+
+    fn account_end(&mut self, id: usize) {
+        let now = self.now_ms();
+        if let Some(account) = self.accounts.get_mut(id) {
+            account.ended_ms = now + self.plan.faults[id].for_ms;
+        }
+    }
+
+    // What is known afterwards.
+
+    /// Counts a rare state.
+    pub fn reach(&mut self, state: &'static str) {
+        *self.states.entry(state).or_default() += 1;
+    }
+
+    fn reached_by_crash(&mut self, point: Point) {
+        let state = match point {
+            Point::TaskOutputsFlushed | Point::TaskStateFlushed | Point::TaskOffsetsSent => {
+                "crash-between-flush-and-commit"
+            }
+            Point::TaskCommitted => "crash-after-commit",
+            Point::TaskRestoreBegin | Point::TaskRestoreMiddle | Point::TaskRestoreEnd => "crash-during-restore",
+            Point::BrokerRecovered | Point::LogBeforeTruncate | Point::LogTruncated => "crash-during-recovery",
+            Point::TxnDecided | Point::TxnMarkerWritten | Point::TxnMarkersWritten => "crash-between-decision-and-end",
+            Point::LogWritten => "crash-between-write-and-sync",
+            Point::LogSynced => "crash-between-sync-and-answer",
+            Point::LogBeforeRoll | Point::LogRolled | Point::LogRecoveryPointWritten => "crash-while-rolling",
+            _ => "crash-at-another-point",
+        };
+        self.reach(state);
+    }
+
+    pub fn states(&self) -> BTreeMap<String, u64> {
+        let mut states: BTreeMap<String, u64> =
+            self.states.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        for ((_, point), count) in self.around.points.passings() {
+            let name = match point {
+                Point::LogTruncated => "torn-tail-recovered",
+                Point::LogRolled => "segment-rolled",
+                Point::TaskRestoreMiddle => "state-restored",
+                _ => continue,
+            };
+            *states.entry(name.to_owned()).or_default() += count;
+        }
+        states
+    }
+
+    pub fn take_crashes(&mut self) -> Vec<Crash> {
+        std::mem::take(&mut self.crashes)
+    }
+
+    pub fn broker_disk(&self) -> &SimDisk {
+        self.hosts[&Host::Broker].env.disk()
+    }
+
+    /// Injected, effective and visible, by kind. A fault is visible when its own mechanism says so, or when between its
+    /// beginning and a little after its end a call failed or a task started again on a host that it touched.
+    pub fn fault_counts(&self) -> BTreeMap<String, FaultCount> {
+        let disturbances = self.board.disturbances();
+        let slack_ms = 2 * self.plan.engine.request_timeout_ms;
+        let mut counts: BTreeMap<String, FaultCount> = BTreeMap::new();
+        for (id, (account, spec)) in self.accounts.iter().zip(&self.plan.faults).enumerate() {
+            if !account.injected {
+                continue;
+            }
+            let effect = self.around.effects.get(id);
+            let touched = |host: Host| {
+                let hosts = [Some(spec.host), spec.peer];
+                spec.host == Host::Broker || hosts.contains(&Some(host))
+            };
+            let seen = disturbances.iter().any(|disturbance| {
+                (account.began_ms..=account.ended_ms + slack_ms).contains(&disturbance.at_ms)
+                    && touched(disturbance.host)
+            });
+            let count = counts.entry(spec.kind.0.name().to_owned()).or_default();
+            count.injected += 1;
+            if effect.effective > 0 {
+                count.effective += 1;
+                count.visible += u64::from(effect.visible > 0 || seen);
+            }
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::path::Path;
+    use std::rc::Rc;
+
+    use engine::env::OpenMode;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::faults;
+    use crate::plan::FaultSpec;
+
+    fn plan(kind: &str, power_cut: bool) -> Plan {
+        let mut plan = Plan::expand("p", 5, Some(reports::Tier::Race));
+        plan.cluster.embedded = false;
+        plan.cluster.workers = 1;
+        let kind = faults::named(kind).unwrap();
+        let mut draw = crate::draw::Draw::new(1, "test");
+        let drawn = kind.draw(&mut draw, &plan.cluster, Phase::Live, 100, 200);
+        plan.faults = vec![FaultSpec { host: Host::Broker, power_cut, ..drawn }];
+        plan
+    }
+
+    /// A broker that appends a byte and syncs, over and over, and answers its count; a control host that asks.
+    fn run(plan: &Plan) -> (String, Vec<String>, u64, BTreeMap<String, FaultCount>) {
+        let said: Rc<RefCell<Vec<String>>> = Rc::default();
+        let mut world = World::new(plan, false);
+        let path = Path::new("/data/file");
+        let heard = said.clone();
+        world.add_host(Host::Broker, move |env| {
+            let heard = heard.clone();
+            async move {
+                env.disk().create_dir_all(Path::new("/data")).await?;
+                let file = env.disk().open(path, OpenMode::Append).await?;
+                heard.borrow_mut().push(format!("started with {}", file.len().await?));
+                let listener = env.network().bind("0.0.0.0:1").await?;
+                tokio::task::spawn_local(async move {
+                    while let Ok(mut stream) = listener.accept().await {
+                        let _ = stream.write_all(&[0, 0, 0, 1, 7]).await;
+                    }
+                });
+                loop {
+                    file.append(vec![bytes::Bytes::from_static(b"x")]).await?;
+                    file.sync().await?;
+                    env.reach(Point::LogSynced).await;
+                }
+            }
+        });
+        let heard = said.clone();
+        world.add_immortal(Host::Control, move |env| async move {
+            loop {
+                let answer = tokio::time::timeout(Duration::from_millis(20), async {
+                    let mut stream = env.network().connect("broker:1").await?;
+                    let mut answer = [0; 5];
+                    stream.read_exact(&mut answer).await
+                })
+                .await;
+                let said = match answer {
+                    Ok(Ok(_)) => "answered".to_owned(),
+                    Ok(Err(error)) => format!("{:?}", error.kind()),
+                    Err(_) => "silence".to_owned(),
+                };
+                if heard.borrow().last() != Some(&said) {
+                    heard.borrow_mut().push(said);
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        world.schedule(Phase::Live);
+        for _ in 0..1_000 {
+            world.step().unwrap();
+        }
+        world.heal();
+        for _ in 0..100 {
+            world.step().unwrap();
+        }
+        let len = world.broker_disk().read_file(path).map_or(0, |bytes| bytes.len() as u64);
+        let counts = world.fault_counts();
+        let (hash, said) = (world.trace.hash(), said.borrow().clone());
+        (hash, said, len, counts)
+    }
+
+    #[test]
+    fn a_killed_host_comes_back_with_its_disk_and_its_peers_are_refused_meanwhile() {
+        let (_, said, len, counts) = run(&plan("kill", false));
+        assert_eq!(said[0], "started with 0");
+        assert!(said.iter().any(|line| line == "ConnectionRefused"), "{said:?}");
+        let restarts = said.iter().filter(|line| line.starts_with("started")).count();
+        assert_eq!(restarts, 2, "{said:?}");
+        assert!(len > 100, "{len}");
+        assert_eq!(counts["kill"].effective, 1);
+    }
+
+    #[test]
+    fn a_power_cut_is_silent() {
+        let (_, said, _, counts) = run(&plan("power-cut", true));
+        assert!(said.iter().any(|line| line == "silence"), "{said:?}");
+        assert!(!said.iter().any(|line| line == "ConnectionRefused"), "{said:?}");
+        assert_eq!(counts["power-cut"].effective, 1);
+    }
+
+    #[test]
+    fn a_crash_at_a_point_stops_the_host_in_the_same_poll() {
+        let mut plan = plan("crash-at-point", true);
+        plan.faults[0].point = Some(crate::plan::PointName(Point::LogSynced));
+        let (_, said, _, counts) = run(&plan);
+        assert_eq!(said.iter().filter(|line| line.starts_with("started")).count(), 2, "{said:?}");
+        assert_eq!(counts["crash-at-point"].effective, 1);
+    }
+
+    #[test]
+    fn the_same_plan_leaves_the_same_trace() {
+        for kind in ["kill", "power-cut", "slow-disk"] {
+            let plan = plan(kind, false);
+            assert_eq!(run(&plan).0, run(&plan).0, "{kind}");
+        }
+        assert_ne!(run(&plan("kill", false)).0, run(&plan("slow-disk", false)).0);
+    }
 }

@@ -1,0 +1,275 @@
+//! What the driver and the hosts tell each other: which version's tasks shall run where, who has finished, what was sent
+//! and read.
+//!
+//! In: the driver moves versions and tasks; hosts report. Out: hosts wait for changes; the driver reads between ticks.
+//! The board belongs to the world: it survives every crash, and stands for an operator who is never wrong.
+//!
+//! Invariant: moments are handed out in the order in which things happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use engine::types::Partition;
+use tokio::sync::watch;
+
+use crate::evidence::{Ack, EndRecord, History, Moment, PollRecord, SendRecord};
+use crate::plan::Host;
+
+/// One task of one version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskKey {
+    pub version: u32,
+    pub stage: u16,
+    pub partition: Partition,
+}
+
+impl fmt::Display for TaskKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {}-{} of version {}", self.stage, self.partition, self.version)
+    }
+}
+
+/// How the broker spends its days after the setup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Topics are being created; nothing runs.
+    Setup,
+    /// This version's tasks run.
+    Running(u32),
+}
+
+/// Something that an engine had to deal with: what a fault made visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disturbance {
+    pub at_ms: u64,
+    pub host: Host,
+}
+
+/// Cheap to clone; every clone is the same board.
+#[derive(Clone)]
+pub struct Board(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+struct State {
+    stage: Stage,
+    /// The version that the control host shall prepare next.
+    wanted: u32,
+    homes: BTreeMap<TaskKey, Host>,
+    finished: BTreeSet<TaskKey>,
+    produced: bool,
+    /// Versions of which the observer saw no open transaction and no lag, after all tasks had finished.
+    quiet: BTreeSet<u32>,
+    missing: Vec<String>,
+    moment: u64,
+    history: History,
+    disturbances: Vec<Disturbance>,
+    fenced: BTreeMap<Host, u64>,
+    failed: Vec<(&'static str, String)>,
+    restarts: Vec<(Host, String)>,
+}
+
+impl Board {
+    pub fn new() -> Board {
+        let state = State {
+            stage: Stage::Setup,
+            wanted: 1,
+            homes: BTreeMap::new(),
+            finished: BTreeSet::new(),
+            produced: false,
+            quiet: BTreeSet::new(),
+            missing: Vec::new(),
+            moment: 0,
+            history: History::default(),
+            disturbances: Vec::new(),
+            fenced: BTreeMap::new(),
+            failed: Vec::new(),
+            restarts: Vec::new(),
+        };
+        Board(Arc::new(Inner { state: Mutex::new(state), changed: watch::Sender::new(0) }))
+    }
+
+    /// The board's changes; a waiter sees at least the last one.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let answer = change(&mut self.lock());
+        self.0.changed.send_modify(|count| *count += 1);
+        answer
+    }
+
+    pub fn stage(&self) -> Stage {
+        self.lock().stage
+    }
+
+    /// The driver wants this version prepared and run.
+    pub fn want(&self, version: u32) {
+        self.change(|state| state.wanted = version);
+    }
+
+    pub fn wanted(&self) -> u32 {
+        self.lock().wanted
+    }
+
+    /// Topics and schemas of `version` are there: its tasks may run. `hosts` get them in turn.
+    pub fn start(&self, version: u32, tasks: impl IntoIterator<Item = TaskKey>, hosts: &[Host], rotate: usize) {
+        assert!(!hosts.is_empty(), "no host runs tasks");
+        self.change(|state| {
+            for (index, task) in tasks.into_iter().enumerate() {
+                assert_eq!(task.version, version, "{task}");
+                state.homes.insert(task, hosts[(index + rotate) % hosts.len()]);
+            }
+            state.stage = Stage::Running(version);
+        });
+    }
+
+    /// Every task of `from` belongs to `to` from now on. Instances that run on `from` are told nothing.
+    pub fn move_tasks(&self, from: Host, to: Host) -> usize {
+        self.change(|state| {
+            let mut moved = 0;
+            for (key, home) in &mut state.homes {
+                if *home == from && !state.finished.contains(key) {
+                    *home = to;
+                    moved += 1;
+                }
+            }
+            moved
+        })
+    }
+
+    /// The tasks that `host` shall run now.
+    pub fn tasks_of(&self, host: Host) -> Vec<TaskKey> {
+        let state = self.lock();
+        let Stage::Running(version) = state.stage else { return Vec::new() };
+        let due = |key: &TaskKey| key.version == version && !state.finished.contains(key);
+        state.homes.iter().filter(|(key, home)| **home == host && due(key)).map(|(key, _)| *key).collect()
+    }
+
+    pub fn is_home(&self, key: TaskKey, host: Host) -> bool {
+        let state = self.lock();
+        state.homes.get(&key) == Some(&host) && !state.finished.contains(&key)
+    }
+
+    pub fn finish(&self, key: TaskKey) {
+        self.change(|state| state.finished.insert(key));
+    }
+
+    /// Tasks of `version` that have not committed past the end markers.
+    pub fn unfinished(&self, version: u32) -> Vec<TaskKey> {
+        let state = self.lock();
+        state.homes.keys().filter(|key| key.version == version && !state.finished.contains(key)).copied().collect()
+    }
+
+    pub fn produced(&self) {
+        self.change(|state| state.produced = true);
+    }
+
+    pub fn is_produced(&self) -> bool {
+        self.lock().produced
+    }
+
+    /// What the observer saw: nothing missing means that the version is quiet.
+    pub fn observed(&self, version: u32, missing: Vec<String>) {
+        self.change(|state| {
+            if missing.is_empty() {
+                state.quiet.insert(version);
+            }
+            state.missing = missing;
+        });
+    }
+
+    pub fn is_quiet(&self, version: u32) -> bool {
+        self.lock().quiet.contains(&version)
+    }
+
+    /// What the observer last found missing.
+    pub fn missing(&self) -> Vec<String> {
+        self.lock().missing.clone()
+    }
+
+    pub fn moment(&self) -> Moment {
+        let mut state = self.lock();
+        state.moment += 1;
+        Moment(state.moment)
+    }
+
+    /// Records a send before it leaves; the answer goes to [`Board::acked`].
+    pub fn sent(&self, record: SendRecord) {
+        self.lock().history.sends.push(record);
+    }
+
+    pub fn acked(&self, id: u64, ack: Ack) {
+        let mut state = self.lock();
+        let record = state.history.sends.iter_mut().rev().find(|record| record.id == id);
+        record.unwrap_or_else(|| panic!("send {id} was acknowledged and never sent")).acks.push(ack);
+    }
+
+    pub fn polled(&self, record: PollRecord) {
+        self.lock().history.polls.push(record);
+    }
+
+    /// A request to end a transaction leaves; its place in the history is for [`Board::end_answered`].
+    pub fn end_asked(&self, record: EndRecord) -> usize {
+        let mut state = self.lock();
+        state.history.ends.push(record);
+        state.history.ends.len() - 1
+    }
+
+    pub fn end_answered(&self, place: usize, at: Moment) {
+        self.lock().history.ends[place].answered = Some(at);
+    }
+
+    pub fn take_history(&self) -> History {
+        std::mem::take(&mut self.lock().history)
+    }
+
+    /// A call of `host` failed, or a task of it started again.
+    pub fn disturbed(&self, host: Host, at_ms: u64) {
+        self.lock().disturbances.push(Disturbance { at_ms, host });
+    }
+
+    pub fn disturbances(&self) -> Vec<Disturbance> {
+        self.lock().disturbances.clone()
+    }
+
+    /// An instance on `host` was fenced by a newer one.
+    pub fn fenced(&self, host: Host) {
+        *self.lock().fenced.entry(host).or_default() += 1;
+    }
+
+    pub fn fenced_on(&self, host: Host) -> u64 {
+        self.lock().fenced.get(&host).copied().unwrap_or(0)
+    }
+
+    /// What must never happen happened: `property` does not hold.
+    pub fn fail(&self, property: &'static str, message: String) {
+        self.lock().failed.push((property, message));
+    }
+
+    pub fn has_failed(&self) -> bool {
+        !self.lock().failed.is_empty()
+    }
+
+    pub fn take_failed(&self) -> Vec<(&'static str, String)> {
+        std::mem::take(&mut self.lock().failed)
+    }
+
+    /// The process on `host` has to end, and asks to be started again.
+    pub fn restart(&self, host: Host, why: String) {
+        self.lock().restarts.push((host, why));
+    }
+
+    pub fn take_restarts(&self) -> Vec<(Host, String)> {
+        std::mem::take(&mut self.lock().restarts)
+    }
+}
