@@ -9,6 +9,7 @@ pub mod gate;
 pub mod repro;
 pub mod run;
 pub mod seed;
+pub mod text;
 pub mod verdict;
 pub mod violation;
 

@@ -1,0 +1,143 @@
+//! `segno repro`: one plan, run again in this process.
+
+#![expect(clippy::disallowed_methods, reason = "the command is above the engine: it reads files and the clock")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::Context;
+use reports::{ReproReport, SeedReport, Verdict, Violation, text};
+use sim::plan::Plan;
+use sim::seed::{self, RunOptions};
+use sim::workload::Workload;
+
+use super::gate::TierChoice;
+use crate::exit::{Exit, Usage};
+use crate::{output, pipelines};
+
+/// Runs one plan or seed again.
+///
+/// The trace hash is the same in every process of one build. A plan is a file that can be edited; a pipeline and a seed
+/// name the plan that the gate draws for them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A plan file, as the gate writes for each violation
+    #[arg(value_name = "PLAN", required_unless_present = "pipeline", conflicts_with_all = ["pipeline", "seed", "tier"])]
+    plan: Option<PathBuf>,
+
+    /// A pipeline's name
+    #[arg(long, value_name = "NAME", requires = "seed")]
+    pipeline: Option<String>,
+
+    /// The seed
+    #[arg(long, value_name = "N", requires = "pipeline")]
+    seed: Option<u64>,
+
+    /// The tier, where it is not the one that the seed draws
+    #[arg(long, value_enum, default_value_t = TierChoice::Mixed)]
+    tier: TierChoice,
+
+    /// Write every event of the run to this file, one a line
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// Stop at this virtual millisecond, before any check
+    #[arg(long, value_name = "T")]
+    until_ms: Option<u64>,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  segno repro runs/20261121-031007-gate/7312.plan.toml
+  segno repro --pipeline clickstream-sessions --seed 7312 --json
+  segno repro --pipeline clickstream-minutes --seed 5 --trace run.txt --until-ms 14200";
+
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    let (workload, plan) = choose(&args)?;
+    let options = RunOptions { keep_trace: args.trace.is_some(), until_ms: args.until_ms };
+    let started = Instant::now();
+    let (mut report, trace) = run_or_panic(&*workload, &plan, options);
+    report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if let (Some(path), Some(trace)) = (&args.trace, trace) {
+        std::fs::write(path, trace).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let reproduce = reproduce(&args);
+    for violation in &mut report.violations {
+        violation.reproduce.clone_from(&reproduce);
+        violation.plan = args.plan.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    }
+    let mut report = ReproReport::from(report);
+    if let Some(until_ms) = args.until_ms {
+        report.reasons.push(format!("it was stopped at {until_ms} ms of virtual time, before any check"));
+        report.verdict = report.verdict.max(Verdict::Inconclusive);
+    }
+    if args.json {
+        output::json(&report)?;
+    } else {
+        output::text(&text::repro(&report))?;
+    }
+    Ok(Exit::from(&report))
+}
+
+fn choose(args: &Args) -> anyhow::Result<(Arc<dyn Workload>, Plan)> {
+    match (&args.plan, &args.pipeline, args.seed) {
+        (Some(path), _, _) => {
+            let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let plan = Plan::parse(&source).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
+            Ok((pipelines::one(&plan.pipeline)?, plan))
+        }
+        (None, Some(name), Some(seed)) => {
+            let workload = pipelines::one(name)?;
+            let plan = Plan::draw(&*workload, seed, args.tier.forced());
+            Ok((workload, plan))
+        }
+        _ => Err(Usage("name a plan, or a pipeline and a seed".into()).into()),
+    }
+}
+
+/// Runs the plan; a panic in it is its violation, as it is in a campaign.
+fn run_or_panic(workload: &dyn Workload, plan: &Plan, options: RunOptions) -> (SeedReport, Option<String>) {
+    let said = Arc::new(Mutex::new(String::new()));
+    let heard = said.clone();
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        *heard.lock().unwrap_or_else(PoisonError::into_inner) = info.to_string().replace('\n', " ");
+        print(info);
+    }));
+    let ran = catch_unwind(AssertUnwindSafe(|| seed::run_plan_with(workload, plan, options)));
+    let _ = std::panic::take_hook();
+    match ran {
+        Ok(run) => (run.report, run.trace),
+        Err(_) => {
+            let mut report = SeedReport::empty(plan.pipeline.clone(), plan.seed, plan.tier);
+            report.verdict = Verdict::Violation;
+            report.violations.push(Violation {
+                property: "no-panic".to_owned(),
+                pipeline: plan.pipeline.clone(),
+                seed: plan.seed,
+                tier: plan.tier.to_string(),
+                message: said.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                ..Violation::default()
+            });
+            (report, None)
+        }
+    }
+}
+
+fn reproduce(args: &Args) -> String {
+    match (&args.plan, &args.pipeline, args.seed) {
+        (Some(path), _, _) => format!("segno repro {}", path.display()),
+        (None, Some(name), Some(seed)) => {
+            let tier = args.tier.forced().map(|tier| format!(" --tier {tier}")).unwrap_or_default();
+            format!("segno repro --pipeline {name} --seed {seed}{tier}")
+        }
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,14 @@
+//! `segno seed-worker`: a process of a campaign. Reads a job a line, answers with a report a line.
+
+use crate::exit::Exit;
+use crate::{interrupt, pipelines};
+
+/// Answers a campaign's jobs on stdin; not for people.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+pub fn run(Args {}: Args) -> anyhow::Result<Exit> {
+    interrupt::ignore();
+    sim::campaign::worker_main(&pipelines::all())?;
+    Ok(Exit::Held)
+}

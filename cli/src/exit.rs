@@ -1,0 +1,159 @@
+//! Every exit code of the command, in one place.
+
+use std::process::ExitCode;
+
+use reports::{GateReport, ReproReport, Verdict};
+
+/// What a command came to. Ordered as [`Exit::worst`] prefers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the codes are a public list; some wait for their command"))]
+pub enum Exit {
+    /// Every property held.
+    Held = 0,
+    /// A property was violated.
+    Violated = 1,
+    /// Wrong use or configuration.
+    Usage = 2,
+    /// A performance gate failed.
+    TooSlow = 3,
+    /// Nothing was selected to run.
+    Nothing = 4,
+    /// The budget ended first, or the default gate left something untried.
+    Inconclusive = 5,
+    /// One plan gave two traces.
+    Nondeterministic = 6,
+    /// A bug in Segno.
+    Bug = 70,
+    /// Ctrl-C; the partial report is written.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// Where several apply: 70, 130, 6, 1, 5, 0 in that order.
+    pub fn worst(self, other: Exit) -> Exit {
+        if self.rank() >= other.rank() { self } else { other }
+    }
+
+    fn rank(self) -> u8 {
+        match self {
+            Exit::Held => 0,
+            Exit::Inconclusive => 1,
+            Exit::TooSlow => 2,
+            Exit::Violated => 3,
+            Exit::Nondeterministic => 4,
+            Exit::Nothing => 5,
+            Exit::Usage => 6,
+            Exit::Interrupted => 7,
+            Exit::Bug => 8,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl From<Verdict> for Exit {
+    fn from(verdict: Verdict) -> Exit {
+        match verdict {
+            Verdict::Pass => Exit::Held,
+            Verdict::Inconclusive => Exit::Inconclusive,
+            Verdict::Violation => Exit::Violated,
+            Verdict::Nondeterministic => Exit::Nondeterministic,
+        }
+    }
+}
+
+impl From<&GateReport> for Exit {
+    fn from(report: &GateReport) -> Exit {
+        let interrupted = if report.interrupted { Exit::Interrupted } else { Exit::Held };
+        let nothing = if report.seeds_run == 0 && !report.interrupted { Exit::Nothing } else { Exit::Held };
+        Exit::from(report.verdict).worst(interrupted).worst(nothing)
+    }
+}
+
+impl From<&ReproReport> for Exit {
+    fn from(report: &ReproReport) -> Exit {
+        report.verdict.into()
+    }
+}
+
+/// Wrong use or configuration: exit 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Nothing was selected to run: exit 4.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NothingSelected(pub String);
+
+/// A bug in Segno: exit 70.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; this is a bug in Segno")]
+#[cfg_attr(not(test), expect(dead_code, reason = "for the commands that can notice one without a panic"))]
+pub struct Bug(pub String);
+
+/// The exit code of an error. A machine that refuses (a full disk, a missing file) is the configuration's: 2.
+pub fn of_error(error: &anyhow::Error) -> Exit {
+    if error.is::<Bug>() {
+        Exit::Bug
+    } else if error.is::<NothingSelected>() {
+        Exit::Nothing
+    } else {
+        Exit::Usage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_are_the_published_ones() {
+        let all = [
+            Exit::Held,
+            Exit::Violated,
+            Exit::Usage,
+            Exit::TooSlow,
+            Exit::Nothing,
+            Exit::Inconclusive,
+            Exit::Nondeterministic,
+            Exit::Bug,
+            Exit::Interrupted,
+        ];
+        assert_eq!(all.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5, 6, 70, 130]);
+    }
+
+    #[test]
+    fn where_several_apply_the_published_order_decides() {
+        let order =
+            [Exit::Bug, Exit::Interrupted, Exit::Nondeterministic, Exit::Violated, Exit::Inconclusive, Exit::Held];
+        for pair in order.windows(2) {
+            assert_eq!(pair[0].worst(pair[1]), pair[0]);
+            assert_eq!(pair[1].worst(pair[0]), pair[0]);
+        }
+    }
+
+    #[test]
+    fn an_interrupted_gate_exits_130_even_with_a_violation_and_an_empty_one_4() {
+        let mut report = GateReport::new(vec!["p".into()], 3);
+        assert_eq!(Exit::from(&report), Exit::Nothing);
+        report.seeds_run = 1;
+        report.verdict = Verdict::Violation;
+        assert_eq!(Exit::from(&report), Exit::Violated);
+        report.interrupted = true;
+        assert_eq!(Exit::from(&report), Exit::Interrupted);
+    }
+
+    #[test]
+    fn errors_know_their_code() {
+        assert_eq!(of_error(&Usage("x".into()).into()), Exit::Usage);
+        assert_eq!(of_error(&NothingSelected("x".into()).into()), Exit::Nothing);
+        assert_eq!(of_error(&Bug("x".into()).into()), Exit::Bug);
+        assert_eq!(of_error(&anyhow::anyhow!("disk full")), Exit::Usage);
+    }
+}

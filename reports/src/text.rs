@@ -1,0 +1,461 @@
+//! Reports for people: aligned, in words, with the next command to type.
+//!
+//! The text carries ANSI colours on a few words; who prints it strips them where they are not wanted. Virtual and wall
+//! time never share a column.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::{FaultCount, FirstDifference, GateReport, ReproReport, Row, Verdict, Violation};
+
+/// Violations told in full; the others are counted.
+const VIOLATIONS_SHOWN: usize = 5;
+
+/// The report of a campaign. `next` is the command to type now.
+pub fn gate(report: &GateReport, next: &str) -> String {
+    let mut text = String::new();
+    let mut line = |body: std::fmt::Arguments<'_>| {
+        text.write_fmt(body).expect("a string takes everything");
+        text.push('\n');
+    };
+    line(format_args!("{}  {}", badge(report.verdict), gate_sentence(report)));
+    for reason in &report.reasons {
+        line(format_args!("  - {reason}"));
+    }
+    line(format_args!(""));
+    let tiers = report.tiers;
+    line(format_args!("  pipelines     {}", report.pipelines.join(", ")));
+    let asked = if report.seeds_asked == report.seeds_run {
+        String::new()
+    } else {
+        format!(" of {}", count(report.seeds_asked))
+    };
+    let shard = report.shard.as_deref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
+    line(format_args!(
+        "  seeds         {}{asked}: {} race (1 ms ticks), {} soak (10 ms ticks){shard}",
+        count(report.seeds_run),
+        count(tiers.race),
+        count(tiers.soak)
+    ));
+    let mismatches = match report.determinism.mismatches {
+        0 => "no trace differed".to_owned(),
+        more => format!("{} traces differed", count(more)),
+    };
+    let doubled = plural(report.determinism.doubled as usize, "seed");
+    line(format_args!("  run twice     {doubled} in a second process, {mismatches}"));
+    let records = &report.records;
+    line(format_args!(
+        "  records       {} ingested: {} late, {} duplicates, {} out of order",
+        count(records.ingested),
+        count(records.late),
+        count(records.duplicates),
+        count(records.out_of_order)
+    ));
+    line(format_args!("  panes         {} live, {} replayed", count(report.panes.live), count(report.panes.replay)));
+    line(format_args!("  virtual time  {}", duration(report.virtual_ms)));
+    line(format_args!("  wall time     {}", duration(report.wall_ms)));
+    text.push_str(&fault_table(&report.faults));
+    text.push_str(&state_table(&report.states));
+    if let Some(rate) = report.failure_rate_below {
+        writeln!(
+            text,
+            "\n  no failure in {n} runs: fewer than {:.2} % of (pipeline, seed) pairs fail (3/n, 95 % confidence)",
+            rate.min(1.0) * 100.0,
+            n = count(report.seeds_run)
+        )
+        .expect("a string takes everything");
+    }
+    for violation in report.violations.iter().take(VIOLATIONS_SHOWN) {
+        text.push('\n');
+        text.push_str(&story(violation));
+    }
+    if report.violations.len() > VIOLATIONS_SHOWN {
+        let more = report.violations.len() - VIOLATIONS_SHOWN;
+        writeln!(text, "\nand {more} more violations, in {}/run.json", report.run_dir)
+            .expect("a string takes everything");
+    }
+    if !report.run_dir.is_empty() {
+        write!(text, "\nreport: {}/run.json", report.run_dir).expect("a string takes everything");
+    }
+    writeln!(text, "\nnext:   {next}").expect("a string takes everything");
+    text
+}
+
+/// The report of one seed.
+pub fn repro(report: &ReproReport) -> String {
+    let mut text = String::new();
+    let what = match report.verdict {
+        Verdict::Pass => "every property held",
+        Verdict::Inconclusive => "nothing was seen to fail, and not everything was checked",
+        Verdict::Violation => "a property was violated",
+        Verdict::Nondeterministic => "one plan gave two traces",
+    };
+    let mut line = |body: std::fmt::Arguments<'_>| {
+        text.write_fmt(body).expect("a string takes everything");
+        text.push('\n');
+    };
+    line(format_args!(
+        "{}  {what} in {} seed {} ({})",
+        badge(report.verdict),
+        report.pipeline,
+        report.seed,
+        report.tier
+    ));
+    for reason in &report.reasons {
+        line(format_args!("  - {reason}"));
+    }
+    line(format_args!(""));
+    line(format_args!("  trace hash    {}", report.trace_hash));
+    line(format_args!("  steps         {}", count(report.steps)));
+    line(format_args!("  virtual time  {}", duration(report.virtual_ms)));
+    line(format_args!("  wall time     {}", duration(report.wall_ms)));
+    if let Some(detail) = &report.detail {
+        let records = &detail.records;
+        line(format_args!(
+            "  records       {} ingested: {} late, {} duplicates, {} out of order",
+            count(records.ingested),
+            count(records.late),
+            count(records.duplicates),
+            count(records.out_of_order)
+        ));
+        line(format_args!(
+            "  panes         {} live, {} replayed",
+            count(detail.panes.live),
+            count(detail.panes.replay)
+        ));
+        text.push_str(&fault_table(&detail.faults));
+        text.push_str(&state_table(&detail.states));
+    }
+    for violation in &report.violations {
+        text.push('\n');
+        text.push_str(&story(violation));
+    }
+    text
+}
+
+/// A violation as a story: what broke, where the tables first differ and which records have to do with it, what happened
+/// before, and how to see it again.
+pub fn story(violation: &Violation) -> String {
+    let bold = Style::new().bold();
+    let red = AnsiColor::Red.on_default().bold();
+    let mut text = String::new();
+    let mut line = |body: std::fmt::Arguments<'_>| {
+        text.write_fmt(body).expect("a string takes everything");
+        text.push('\n');
+    };
+    let tier = if violation.tier.is_empty() { String::new() } else { format!(" ({})", violation.tier) };
+    line(format_args!(
+        "{red}violation{red:#}  {bold}{}{bold:#}  {}  seed {}{tier}",
+        violation.property, violation.pipeline, violation.seed
+    ));
+    if let Some(difference) = &violation.first_difference {
+        let rows = match difference.rows_different {
+            1 => "1 row differs".to_owned(),
+            more => format!("{} rows differ", count(more)),
+        };
+        line(format_args!(
+            "  {rows}; the first: key {}, window from {}",
+            difference.key,
+            moment(difference.window_start_ms)
+        ));
+        for (name, row) in sides(difference) {
+            line(format_args!("    {name:<8}  {row}"));
+        }
+        if !difference.causes.is_empty() {
+            line(format_args!("  source records of this key near the window:"));
+        }
+        for cause in &difference.causes {
+            let late = match cause.behind_watermark_ms {
+                Some(behind) if behind > 0 => format!("behind its watermark by {}", duration(behind.unsigned_abs())),
+                _ => "on time".to_owned(),
+            };
+            line(format_args!(
+                "    {}[{}]@{:<6} {}  {late}",
+                cause.topic,
+                cause.partition,
+                cause.offset,
+                moment(cause.event_time_ms)
+            ));
+        }
+    }
+    if violation.first_difference.is_none() && !violation.message.is_empty() {
+        line(format_args!("  {}", violation.message));
+    }
+    for event in &violation.story {
+        line(format_args!("  {event}"));
+    }
+    if !violation.reproduce.is_empty() {
+        line(format_args!("reproduce: {}", violation.reproduce));
+    }
+    text
+}
+
+/// Each side's row, reduced to the fields that are not the same on all sides.
+fn sides(difference: &FirstDifference) -> Vec<(&'static str, String)> {
+    let sides = [("live", &difference.live), ("replay", &difference.replay), ("expected", &difference.expected)];
+    let same = |field: &str| {
+        let mut values = sides.iter().filter_map(|(_, row)| row.as_ref()).map(|row| row.get(field));
+        let first = values.next();
+        values.all(|value| Some(value) == first)
+    };
+    let show = |row: &Row| {
+        let different: Vec<_> = row.iter().filter(|(field, _)| !same(field)).collect();
+        let fields = if different.is_empty() { row.iter().collect() } else { different };
+        fields.iter().map(|(field, value)| format!("{field}={value}")).collect::<Vec<_>>().join(" ")
+    };
+    sides.iter().map(|(name, row)| (*name, row.as_ref().map_or_else(|| "absent".to_owned(), show))).collect()
+}
+
+fn badge(verdict: Verdict) -> String {
+    let colour = match verdict {
+        Verdict::Pass => AnsiColor::Green,
+        Verdict::Inconclusive => AnsiColor::Yellow,
+        Verdict::Violation | Verdict::Nondeterministic => AnsiColor::Red,
+    };
+    let style = colour.on_default().bold();
+    format!("{style}{}{style:#}", verdict.name().to_uppercase())
+}
+
+fn gate_sentence(report: &GateReport) -> String {
+    let seeds = plural(report.seeds_run as usize, "seed");
+    let runs = format!("{seeds} of {}", plural(report.pipelines.len(), "pipeline"));
+    match report.verdict {
+        Verdict::Pass => format!("every property held in {runs}"),
+        Verdict::Inconclusive if report.interrupted => format!("interrupted; no property was violated in {runs}"),
+        Verdict::Inconclusive => format!("no property was violated in {runs}, and not all was tried"),
+        Verdict::Violation => {
+            let failed: std::collections::BTreeSet<(&str, u64)> =
+                report.violations.iter().map(|violation| (violation.pipeline.as_str(), violation.seed)).collect();
+            let properties: std::collections::BTreeSet<&str> =
+                report.violations.iter().map(|violation| violation.property.as_str()).collect();
+            let properties: Vec<&str> = properties.into_iter().collect();
+            format!("{} of {seeds} broke: {}", count(failed.len() as u64), properties.join(", "))
+        }
+        Verdict::Nondeterministic => {
+            format!(
+                "{} gave two traces: no other result of this build can be trusted",
+                plural(report.determinism.mismatches as usize, "plan")
+            )
+        }
+    }
+}
+
+fn fault_table(faults: &BTreeMap<String, FaultCount>) -> String {
+    if faults.is_empty() {
+        return String::new();
+    }
+    let width = faults.keys().map(String::len).max().unwrap_or(0).max("fault".len());
+    let mut text = format!("\n  {:<width$}  {:>9}  {:>9}  {:>9}\n", "fault", "injected", "effective", "visible");
+    for (name, counts) in faults {
+        let cells = [counts.injected, counts.effective, counts.visible].map(count);
+        writeln!(text, "  {name:<width$}  {:>9}  {:>9}  {:>9}", cells[0], cells[1], cells[2])
+            .expect("a string takes everything");
+    }
+    text
+}
+
+fn state_table(states: &BTreeMap<String, u64>) -> String {
+    if states.is_empty() {
+        return String::new();
+    }
+    let width = states.keys().map(String::len).max().unwrap_or(0).max("rare state".len());
+    let mut text = format!("\n  {:<width$}  {:>9}\n", "rare state", "reached");
+    for (name, times) in states.iter().filter(|(_, times)| **times > 0) {
+        writeln!(text, "  {name:<width$}  {:>9}", count(*times)).expect("a string takes everything");
+    }
+    let never: Vec<&str> = states.iter().filter(|(_, times)| **times == 0).map(|(name, _)| name.as_str()).collect();
+    if !never.is_empty() {
+        writeln!(text, "  never reached: {}", never.join(", ")).expect("a string takes everything");
+    }
+    text
+}
+
+fn plural(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{} {noun}s", count(number as u64)) }
+}
+
+/// `1 234 567`
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `850ms`, `41.2s`, `12m 20s`, `2h 5m`, `3d 4h`: as precise as its size asks for.
+pub fn duration(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match ms {
+        0..1_000 => format!("{ms}ms"),
+        1_000..60_000 if ms.is_multiple_of(1_000) => format!("{seconds}s"),
+        1_000..60_000 => format!("{seconds}.{}s", ms % 1_000 / 100),
+        60_000..3_600_000 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3_600_000..86_400_000 => format!("{}h {}m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// An event time, in UTC: `2026-11-21 10:02:00.000`; times beyond the calendar as plain milliseconds.
+pub fn moment(ms: i64) -> String {
+    let days = ms.div_euclid(86_400_000);
+    if days.unsigned_abs() > 3_000_000 {
+        return format!("{ms} ms");
+    }
+    let (year, month, day) = civil(days);
+    let of_day = ms.rem_euclid(86_400_000);
+    let (seconds, ms) = (of_day / 1_000, of_day % 1_000);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}.{ms:03}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Year, month and day of a day since 1970-01-01, in the proleptic Gregorian calendar. (Years are counted from March, so
+/// that the leap day is a year's last.)
+pub fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Cause, PaneCounts, RecordCounts, SeedReport, Tier};
+
+    use super::*;
+
+    /// Without the colours.
+    fn plain(text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('\u{1b}') {
+            out.push_str(&rest[..at]);
+            let end = rest[at..].find('m').expect("an escape ends");
+            rest = &rest[at + end + 1..];
+        }
+        out + rest
+    }
+
+    fn seed(pipeline: &str, number: u64, tier: Tier) -> SeedReport {
+        let mut seed = SeedReport::empty(pipeline, number, tier);
+        seed.trace_hash = "00112233445566778899aabbccddeeff".into();
+        seed.steps = 18_204;
+        seed.virtual_ms = 14_480;
+        seed.wall_ms = 312;
+        seed.records = RecordCounts { ingested: 1_140, late: 12, duplicates: 31, out_of_order: 207 };
+        seed.panes = PaneCounts { live: 88, replay: 88 };
+        seed.faults.insert("power-cut".into(), FaultCount { injected: 2, effective: 2, visible: 1 });
+        seed.faults.insert("lost-reply".into(), FaultCount { injected: 1, effective: 1, visible: 1 });
+        seed.states.insert("crash-between-flush-and-commit".into(), 1);
+        seed.states.insert("session-bridge-after-emission".into(), 0);
+        seed
+    }
+
+    fn violation() -> Violation {
+        let row = |views: i64| Row::from([("user_id".into(), "user-17".into()), ("views".into(), views.into())]);
+        let cause = |partition, offset, at: i64, behind| Cause {
+            topic: "clickstream.raw".into(),
+            partition,
+            offset,
+            event_time_ms: 1_795_255_320_000 + at,
+            behind_watermark_ms: behind,
+        };
+        Violation {
+            property: "replay-equals-live".into(),
+            pipeline: "clickstream-sessions".into(),
+            seed: 7312,
+            tier: "race".into(),
+            plan: "runs/20261121-031007-gate/7312.plan.toml".into(),
+            reproduce: "segno repro runs/20261121-031007-gate/7312.plan.toml".into(),
+            message: "row user-17 @ 1795255320000: live views=3, replay views=4; 1 of 88 rows differ".into(),
+            first_difference: Some(FirstDifference {
+                key: "user-17".into(),
+                window_start_ms: 1_795_255_320_000,
+                live: Some(row(3)),
+                replay: Some(row(4)),
+                expected: Some(row(3)),
+                rows_different: 1,
+                causes: vec![cause(2, 38, 0, None), cause(2, 41, 9_000, Some(3_000)), cause(2, 44, 60_000, Some(-500))],
+            }),
+            story: vec![
+                "14.120s  power cut worker-1 at task-state-flushed".into(),
+                "14.480s  worker-1 restarts, restores to offset 40".into(),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_pass_says_what_was_tried_and_what_it_supports() {
+        let mut report = GateReport::new(vec!["clickstream-minutes".into(), "clickstream-sessions".into()], 2);
+        report.add(&seed("clickstream-minutes", 0, Tier::Race));
+        report.add(&seed("clickstream-sessions", 1, Tier::Soak));
+        report.add_doubled(None);
+        report.wall_ms = 41_200;
+        report.run_dir = "runs/20261121-031007-gate".into();
+        report.finish();
+        insta::assert_snapshot!(
+            "gate-pass",
+            plain(&gate(&report, "segno gate --seed-base 2 --count 20 --time-budget 10m"))
+        );
+    }
+
+    #[test]
+    fn a_violation_is_told_as_a_story_with_the_way_back_to_it() {
+        let mut report = GateReport::new(vec!["clickstream-sessions".into()], 150);
+        let mut bad = seed("clickstream-sessions", 7312, Tier::Race);
+        bad.verdict = Verdict::Violation;
+        bad.violations.push(violation());
+        report.add(&bad);
+        report.inconclusive("1 of 150 seeds ran before it was interrupted");
+        report.interrupted = true;
+        report.wall_ms = 700;
+        report.run_dir = "runs/20261121-031007-gate".into();
+        report.finish();
+        insta::assert_snapshot!("gate-violation", plain(&gate(&report, &violation().reproduce)));
+    }
+
+    #[test]
+    fn one_seed_is_told_with_its_trace_hash() {
+        let mut bad = seed("clickstream-sessions", 7312, Tier::Race);
+        bad.verdict = Verdict::Violation;
+        bad.violations.push(violation());
+        insta::assert_snapshot!("repro", plain(&repro(&bad.into())));
+    }
+
+    #[test]
+    fn an_empty_gate_still_reads_well() {
+        let mut report = GateReport::new(vec!["clickstream-sessions".into()], 150);
+        report.inconclusive("0 of 150 seeds ran before the time budget ended");
+        report.finish();
+        let text = plain(&gate(&report, "segno gate"));
+        assert!(text.starts_with("INCONCLUSIVE  no property was violated in 0 seeds of 1 pipeline"), "{text}");
+        assert!(text.contains("0 of 150: 0 race"), "{text}");
+    }
+
+    #[test]
+    fn numbers_are_grouped_and_durations_as_precise_as_their_size() {
+        assert_eq!([0, 999, 1_000, 21_034, 1_000_000].map(count), ["0", "999", "1 000", "21 034", "1 000 000"]);
+        let durations = [0, 850, 1_000, 41_250, 740_000, 7_500_000, 277_200_000];
+        assert_eq!(durations.map(duration), ["0ms", "850ms", "1s", "41.2s", "12m 20s", "2h 5m", "3d 5h"]);
+    }
+
+    #[test]
+    fn days_become_dates_both_ways_of_the_epoch() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(-1), (1969, 12, 31));
+        assert_eq!(civil(19_782), (2024, 2, 29));
+        assert_eq!(civil(-719_162), (1, 1, 1));
+        assert_eq!(moment(-1), "1969-12-31 23:59:59.999");
+        assert_eq!(moment(i64::MAX), format!("{} ms", i64::MAX));
+    }
+}
