@@ -20,6 +20,7 @@ pub mod checks;
 pub mod evidence;
 
 pub mod clock;
+pub mod conformance;
 pub mod disk;
 pub mod effects;
 pub mod entropy;
