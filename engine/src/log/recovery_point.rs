@@ -1,0 +1,96 @@
+//! The recovery point: one small file that says up to where the log is known to be good, and what was known there.
+//!
+//! It holds the offset, the segments (with sizes, so that a lost or cut one is noticed without reading it), the index of
+//! the active segment, the producers and the aborted transactions: everything that a start would otherwise have to scan
+//! the whole log for. One file, so that one rename moves it all at once.
+//!
+//! Recovery scans from here. Below, damage is refused; above, the first bad batch is where an unlucky stop cut the log.
+
+use std::sync::Arc;
+
+use super::codec::{Decoder, Encoder, Malformed};
+use super::producers::{AbortedIndex, ProducerTable};
+use super::segment::{Segment, SparseIndex};
+use crate::types::{Offset, Timestamp};
+
+pub(super) const RECOVERY_POINT: &str = "recovery-point";
+pub(super) const LOG_START: &str = "log-start";
+
+const RECOVERY_POINT_MAGIC: &[u8; 4] = b"SGRP";
+const LOG_START_MAGIC: &[u8; 4] = b"SGLS";
+
+/// A segment that will not grow any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SealedSegment {
+    pub base: Offset,
+    pub next: Offset,
+    pub size: u64,
+    pub max_timestamp: Timestamp,
+}
+
+/// What was known at an offset below which everything is synced.
+pub(super) struct RecoveryPoint {
+    pub offset: Offset,
+    pub sealed: Vec<SealedSegment>,
+    /// As far as the offset.
+    pub active: Segment,
+    pub producers: ProducerTable,
+    pub aborted: AbortedIndex,
+}
+
+impl RecoveryPoint {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::new(RECOVERY_POINT_MAGIC);
+        out.offset(self.offset);
+        out.count(self.sealed.len());
+        for segment in &self.sealed {
+            out.offset(segment.base);
+            out.offset(segment.next);
+            out.u64(segment.size);
+            out.timestamp(segment.max_timestamp);
+        }
+        out.offset(self.active.base);
+        out.u64(self.active.size);
+        out.timestamp(self.active.max_timestamp);
+        match &self.active.index {
+            Some(index) => index.encode(&mut out),
+            None => unreachable!("the active segment's index is always in memory"),
+        }
+        self.producers.encode(&mut out);
+        self.aborted.encode(&mut out);
+        out.finish()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<RecoveryPoint, Malformed> {
+        let mut from = Decoder::new(RECOVERY_POINT_MAGIC, bytes)?;
+        let offset = from.offset()?;
+        let sealed = from.list(|from| {
+            Ok(SealedSegment {
+                base: from.offset()?,
+                next: from.offset()?,
+                size: from.u64()?,
+                max_timestamp: from.timestamp()?,
+            })
+        })?;
+        let (base, size, max_timestamp) = (from.offset()?, from.u64()?, from.timestamp()?);
+        let index = Some(Arc::new(SparseIndex::decode(&mut from)?));
+        let active = Segment { base, next: offset, size, max_timestamp, index, file: None };
+        let producers = ProducerTable::decode(&mut from)?;
+        let aborted = AbortedIndex::decode(&mut from)?;
+        from.end()?;
+        Ok(RecoveryPoint { offset, sealed, active, producers, aborted })
+    }
+}
+
+pub(super) fn encode_log_start(start: Offset) -> Vec<u8> {
+    let mut out = Encoder::new(LOG_START_MAGIC);
+    out.offset(start);
+    out.finish()
+}
+
+pub(super) fn decode_log_start(bytes: &[u8]) -> Result<Offset, Malformed> {
+    let mut from = Decoder::new(LOG_START_MAGIC, bytes)?;
+    let start = from.offset()?;
+    from.end()?;
+    Ok(start)
+}
