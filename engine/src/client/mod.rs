@@ -33,7 +33,7 @@ pub use socket::{SocketConfig, SocketTransport};
 pub use transaction::TransactionalProducer;
 
 use crate::env::{Env, Point};
-use crate::wire::{Transport, api};
+use crate::wire::{Transport, api, frame};
 use retry::{About, Failure, Tries};
 
 /// How long to wait, and how often to try.
@@ -87,7 +87,8 @@ impl Client {
 
     /// One try. `patience` is what the request itself asks the broker to wait.
     pub(crate) async fn attempt(&self, request: RequestKind, patience: Duration) -> Result<ResponseKind, Failure> {
-        let version = api::latest(request_key(&request));
+        let Some(key) = frame::request_key(&request) else { panic!("not of our APIs: {request:?}") };
+        let version = api::latest(key);
         self.inner.env.reach(Point::ClientBeforeSend).await;
         let limit = self.inner.config.request_timeout + patience;
         let answer = tokio::time::timeout(limit, self.inner.transport.call(version, request)).await;
@@ -122,9 +123,11 @@ impl Client {
 
 /// The answer was of another kind than the question.
 pub(crate) fn misfit(about: About<'_>, response: &ResponseKind) -> Failure {
-    let debug = format!("{response:?}");
-    let kind = debug.split(['(', ' ', '{']).next().unwrap_or_default().to_owned();
-    Failure::Final(ClientError::Malformed { about: about.to_string(), reason: format!("it is a {kind} response") })
+    let reason = match frame::response_key(response) {
+        Some(key) => format!("it is a {key:?} response"),
+        None => "it is not of our APIs".to_owned(),
+    };
+    Failure::Final(ClientError::Malformed { about: about.to_string(), reason })
 }
 
 /// The answer lacks something that it must have.
@@ -132,20 +135,7 @@ pub(crate) fn lacks(about: About<'_>, what: &str) -> Failure {
     Failure::Final(ClientError::Malformed { about: about.to_string(), reason: format!("it lacks {what}") })
 }
 
-fn request_key(request: &RequestKind) -> kafka_protocol::messages::ApiKey {
-    use kafka_protocol::messages::ApiKey;
-    match request {
-        RequestKind::Produce(_) => ApiKey::Produce,
-        RequestKind::Fetch(_) => ApiKey::Fetch,
-        RequestKind::ListOffsets(_) => ApiKey::ListOffsets,
-        RequestKind::Metadata(_) => ApiKey::Metadata,
-        RequestKind::OffsetFetch(_) => ApiKey::OffsetFetch,
-        RequestKind::FindCoordinator(_) => ApiKey::FindCoordinator,
-        RequestKind::ApiVersions(_) => ApiKey::ApiVersions,
-        RequestKind::CreateTopics(_) => ApiKey::CreateTopics,
-        RequestKind::InitProducerId(_) => ApiKey::InitProducerId,
-        RequestKind::EndTxn(_) => ApiKey::EndTxn,
-        RequestKind::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
-        other => panic!("the client never sends this: {other:?}"),
-    }
-}
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod tests;

@@ -176,8 +176,8 @@ impl Producer {
         Ok(offsets[0])
     }
 
-    /// Writes a batch to each of several partitions in one request; returns their first offsets. They do not stand or
-    /// fall together.
+    /// Writes a batch to each of several partitions in one request; sorts them by partition and returns their first
+    /// offsets in that order. They do not stand or fall together.
     pub async fn send_all(
         &self,
         batches: &mut [(TopicPartition, &mut BatchBuilder)],

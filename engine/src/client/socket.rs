@@ -14,14 +14,15 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseHeader, ResponseKind};
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::messages::{ApiKey, RequestKind, ResponseKind};
 use tokio::time::Instant;
 
 use crate::env::{BoxFuture, Env};
-use crate::wire::{Transport, TransportError};
+use crate::wire::{Transport, TransportError, frame};
 use connection::{Connection, Outgoing};
+
+/// What we call ourselves in a request's header.
+const CLIENT_ID: &str = "segno";
 
 /// Limits of a [`SocketTransport`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,22 +70,25 @@ impl SocketTransport {
     }
 
     async fn send(&self, api_version: i16, request: RequestKind) -> Result<ResponseKind, TransportError> {
-        let key = super::request_key(&request);
+        let Some(key) = frame::request_key(&request) else { panic!("not of our APIs: {request:?}") };
         let correlation = self.correlation.fetch_add(1, Ordering::Relaxed) & i32::MAX;
         let patience = match &request {
             RequestKind::Fetch(fetch) => Duration::from_millis(fetch.max_wait_ms.max(0) as u64),
             _ => Duration::ZERO,
         };
-        let frame = encode(key, api_version, correlation, &request)
-            .map_err(|reason| TransportError::Refused { address: self.address.clone(), reason })?;
-        let connection = self.connection(matches!(request, RequestKind::Fetch(_))).await?;
+        let bytes = frame::encode_request(correlation, CLIENT_ID, api_version, &request)
+            .map_err(|error| TransportError::Refused { address: self.address.clone(), reason: error.to_string() })?;
+        drop(request);
+        let connection = self.connection(key == ApiKey::Fetch).await?;
         let limit = self.config.call_timeout + patience;
         let (answered, answer) = tokio::sync::oneshot::channel();
-        connection.send(Outgoing { frame, correlation, deadline: Instant::now() + limit, limit, answered });
+        connection.send(Outgoing { frame: bytes, correlation, deadline: Instant::now() + limit, limit, answered });
         let broken = || TransportError::Broken { address: self.address.clone(), reason: "closed".to_owned() };
-        let mut frame = answer.await.map_err(|_| broken())??;
-        decode(key, api_version, &mut frame)
-            .map_err(|reason| TransportError::Malformed { address: self.address.clone(), reason })
+        let bytes = answer.await.map_err(|_| broken())??;
+        match frame::decode_response(key, api_version, bytes) {
+            Ok((_, response)) => Ok(response),
+            Err(error) => Err(TransportError::Malformed { address: self.address.clone(), reason: error.to_string() }),
+        }
     }
 
     /// An open connection, by preference one on which nothing is in flight.
@@ -119,28 +123,4 @@ impl Transport for SocketTransport {
     fn call(&self, api_version: i16, request: RequestKind) -> BoxFuture<'_, Result<ResponseKind, TransportError>> {
         Box::pin(self.send(api_version, request))
     }
-}
-
-fn encode(key: ApiKey, version: i16, correlation: i32, request: &RequestKind) -> Result<Bytes, String> {
-    let header = RequestHeader::default()
-        .with_request_api_key(key as i16)
-        .with_request_api_version(version)
-        .with_correlation_id(correlation)
-        .with_client_id(Some(StrBytes::from_static_str("segno")));
-    let mut frame = BytesMut::new();
-    frame.put_i32(0);
-    header.encode(&mut frame, key.request_header_version(version)).map_err(|error| error.to_string())?;
-    request.encode(&mut frame, version).map_err(|error| format!("{error:#}"))?;
-    let size = i32::try_from(frame.len() - 4).map_err(|_| format!("a request of {} bytes", frame.len()))?;
-    frame[..4].copy_from_slice(&size.to_be_bytes());
-    Ok(frame.freeze())
-}
-
-fn decode(key: ApiKey, version: i16, frame: &mut Bytes) -> Result<ResponseKind, String> {
-    ResponseHeader::decode(frame, key.response_header_version(version)).map_err(|error| error.to_string())?;
-    let response = ResponseKind::decode(key, frame, version).map_err(|error| format!("{error:#}"))?;
-    if !frame.is_empty() {
-        return Err(format!("{} bytes follow the response", frame.len()));
-    }
-    Ok(response)
 }
