@@ -1,0 +1,142 @@
+//! A source partition: decoding, its watermark, and deduplication.
+//!
+//! In: its committed records, in offset order. Out: for each, what it is.
+//!
+//! The watermark before a record is the larger of (highest event time before it, less the bound) and (highest marker before
+//! it). It moves record by record, after the record was judged: also for duplicates, filtered and late ones; not for
+//! undecodable ones, whose event time nobody can vouch for.
+
+use std::sync::Arc;
+
+use crate::record::Record;
+use crate::types::{Millis, Timestamp};
+
+use super::dedup::Dedup;
+use super::frame::{Marking, marking};
+use super::window::EVENT_TIME_MAX;
+
+/// A source record that is no event: why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DecodeError(pub String);
+
+/// Turns a record into an event, or drops it.
+pub trait Decode: Send + Sync + 'static {
+    type Out: Send + 'static;
+    /// `Ok(None)` = filtered.
+    ///
+    /// # Errors
+    /// When the record is no event.
+    fn decode(&self, record: &Record<'_>) -> Result<Option<Self::Out>, DecodeError>;
+}
+
+/// The first link: a function.
+pub struct Decoder<F>(pub(super) F);
+/// Keeps what a predicate holds of.
+pub struct Filter<D, F>(pub(super) D, pub(super) F);
+/// Turns each event into another.
+pub struct Map<D, F>(pub(super) D, pub(super) F);
+
+impl<T: Send + 'static, F: Fn(&Record<'_>) -> Result<T, DecodeError> + Send + Sync + 'static> Decode for Decoder<F> {
+    type Out = T;
+    #[inline]
+    fn decode(&self, record: &Record<'_>) -> Result<Option<T>, DecodeError> {
+        (self.0)(record).map(Some)
+    }
+}
+
+impl<D: Decode, F: Fn(&D::Out) -> bool + Send + Sync + 'static> Decode for Filter<D, F> {
+    type Out = D::Out;
+    #[inline]
+    fn decode(&self, record: &Record<'_>) -> Result<Option<D::Out>, DecodeError> {
+        Ok(self.0.decode(record)?.filter(|event| (self.1)(event)))
+    }
+}
+
+impl<D: Decode, U: Send + 'static, F: Fn(D::Out) -> U + Send + Sync + 'static> Decode for Map<D, F> {
+    type Out = U;
+    #[inline]
+    fn decode(&self, record: &Record<'_>) -> Result<Option<U>, DecodeError> {
+        Ok(self.0.decode(record)?.map(|event| (self.1)(event)))
+    }
+}
+
+pub(super) type Identify<T> = dyn Fn(&T) -> u128 + Send + Sync;
+
+/// How duplicates of an event are known.
+pub(super) struct DedupBy<T> {
+    pub id: Arc<Identify<T>>,
+    pub horizon: Millis,
+}
+
+impl<T> Clone for DedupBy<T> {
+    fn clone(&self) -> Self {
+        DedupBy { id: Arc::clone(&self.id), horizon: self.horizon }
+    }
+}
+
+/// What a source record is. `own` is the watermark before it.
+pub(super) enum Judged<T> {
+    Marker,
+    Rejected(DecodeError),
+    Filtered,
+    Duplicate,
+    Event { event: T, own: i64 },
+}
+
+/// One source partition.
+pub(super) struct Intake<D: Decode> {
+    decode: Arc<D>,
+    bound: Millis,
+    pub watermark: i64,
+    pub dedup: Option<(Arc<Identify<D::Out>>, Dedup)>,
+    /// Whether a record must have a key.
+    keyed: bool,
+}
+
+impl<D: Decode> Intake<D> {
+    pub fn new(decode: Arc<D>, bound: Millis, dedup: Option<DedupBy<D::Out>>, keyed: bool) -> Intake<D> {
+        let dedup = dedup.map(|by| (by.id, Dedup::new(by.horizon)));
+        Intake { decode, bound, watermark: i64::MIN, dedup, keyed }
+    }
+
+    /// Judges the next record, then lets it move the watermark.
+    #[inline]
+    pub fn judge(&mut self, record: &Record<'_>) -> Judged<D::Out> {
+        match marking(record) {
+            Marking::Data => {}
+            Marking::Marker { watermark, .. } => {
+                self.watermark = self.watermark.max(watermark.0);
+                return Judged::Marker;
+            }
+            Marking::Malformed => return Judged::Rejected(DecodeError("a marker that is no i64".to_owned())),
+        }
+        let own = self.watermark;
+        let event_time = record.timestamp.0;
+        let event = match self.decode.decode(record) {
+            Ok(event) => event,
+            Err(error) => return Judged::Rejected(error),
+        };
+        if !(-EVENT_TIME_MAX..=EVENT_TIME_MAX).contains(&event_time) {
+            return Judged::Rejected(DecodeError(format!("event time {event_time} is out of range")));
+        }
+        if self.keyed && record.key.is_none() {
+            return Judged::Rejected(DecodeError("no key".to_owned()));
+        }
+        self.watermark = own.max(Timestamp(event_time).minus(self.bound).0);
+        let Some(event) = event else { return Judged::Filtered };
+        if let Some((id, dedup)) = &mut self.dedup
+            && !dedup.keep(id(&event), event_time, own)
+        {
+            return Judged::Duplicate;
+        }
+        Judged::Event { event, own }
+    }
+
+    /// Forgets ids that the watermark has passed.
+    pub fn purge(&mut self) {
+        if let Some((_, dedup)) = &mut self.dedup {
+            dedup.purge(self.watermark);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The four kinds of task, each a few lines over the same parts.
+//!
+//! | reads | does | kind |
+//! |---|---|---|
+//! | the source | judges, windows | [`Direct`] |
+//! | the source | judges, sends to the owner of the key | [`Router`](super::routed::Router) |
+//! | framed records | windows | [`Framed`](super::routed::Framed) |
+//! | panes | windows | [`PaneFed`](super::routed::PaneFed) |
+//!
+//! [`Task`] is what they share: offsets, restore, the order of a commit.
+
+use crate::record::Record;
+use crate::types::{Offset, Partition, Timestamp, TopicPartition};
+
+use super::aggregate::{Aggregate, CodecError, RecordTime, Tie};
+use super::cells::Cells;
+use super::content::{Item, Sums};
+use super::frame::{REASON_HEADER, late_key, rejected_key};
+use super::intake::{Decode, DecodeError, Intake, Judged};
+use super::ledger::{Entry, Ledger};
+use super::outbox::{Outbox, Port};
+use super::sink::Sink;
+use super::task::{TaskCore, TaskFault, TaskStats};
+
+/// What differs between the kinds of task.
+pub(super) trait Work: Send {
+    fn restore(&mut self, entry: Entry<'_>) -> Result<(), CodecError>;
+    /// The state is complete; these are the watermarks of its commit.
+    fn restored(&mut self, watermarks: &[i64]);
+    fn process(
+        &mut self,
+        record: &Record<'_>,
+        ledger: &mut Ledger,
+        stats: &mut TaskStats,
+        out: &mut Outbox,
+    ) -> Result<(), TaskFault>;
+    fn fire(&mut self, out: &mut Outbox);
+    /// Writes the markers that are due, and returns the records written to sinks since the last commit.
+    fn promise(&mut self, out: &mut Outbox) -> u64;
+    /// Writes the changed state.
+    fn changes(&mut self, ledger: &mut Ledger, out: &mut Outbox);
+    fn watermarks(&self) -> &[i64];
+    /// Timers, state.
+    fn digests(&self) -> (u64, u64);
+    fn gauge(&self, stats: &mut TaskStats);
+}
+
+/// A task of any kind.
+pub(super) struct Task<W> {
+    pub ledger: Ledger,
+    pub stats: TaskStats,
+    pub work: W,
+}
+
+impl<W: Work> TaskCore for Task<W> {
+    fn inputs(&self) -> &[TopicPartition] {
+        &self.ledger.inputs
+    }
+
+    fn changelog(&self) -> Option<&TopicPartition> {
+        Some(&self.ledger.changelog.partition)
+    }
+
+    fn restore(&mut self, record: &Record<'_>) -> Result<(), TaskFault> {
+        match self.ledger.read(record)? {
+            None => Ok(()),
+            Some(entry) => self.work.restore(entry).map_err(|error| self.ledger.bad_changelog(record.offset, error)),
+        }
+    }
+
+    fn restored(&mut self, committed: &[Option<Offset>]) -> Result<Vec<Offset>, TaskFault> {
+        if let Some(commit) = self.ledger.restored(committed, self.work.watermarks().len())? {
+            self.work.restored(&commit.watermarks);
+            let (timers, state) = self.work.digests();
+            self.ledger.check_digest("state", commit.state, state)?;
+            self.ledger.check_digest("timers", commit.timers, timers)?;
+        }
+        Ok(self.ledger.offsets())
+    }
+
+    #[inline]
+    fn process(&mut self, input: usize, record: &Record<'_>, out: &mut Outbox) -> Result<(), TaskFault> {
+        self.ledger.take(input, record.offset)?;
+        self.stats.records += 1;
+        self.work.process(record, &mut self.ledger, &mut self.stats, out)
+    }
+
+    fn advance_to(&mut self, input: usize, next: Offset) {
+        self.ledger.advance_to(input, next);
+    }
+
+    fn fire(&mut self, out: &mut Outbox) {
+        self.work.fire(out);
+    }
+
+    fn pending(&self) -> bool {
+        self.ledger.pending()
+    }
+
+    fn prepare_commit(&mut self, out: &mut Outbox) -> Vec<Offset> {
+        self.work.fire(out);
+        // After the panes and retractions that this minimum caused.
+        self.ledger.outputs += self.work.promise(out);
+        self.work.changes(&mut self.ledger, out);
+        let (timers, state) = self.work.digests();
+        self.ledger.commit(self.work.watermarks(), timers, state, out)
+    }
+
+    fn finished(&self) -> bool {
+        self.work.watermarks().iter().all(|watermark| *watermark == i64::MAX)
+    }
+
+    fn stats(&self) -> TaskStats {
+        let mut stats = self.stats;
+        stats.watermark = Timestamp(self.work.watermarks().iter().copied().min().unwrap_or(i64::MIN));
+        self.work.gauge(&mut stats);
+        stats
+    }
+}
+
+/// Where records go that are in no window.
+pub(super) struct Side {
+    /// The partition of the source, for rejected records.
+    pub partition: Partition,
+    pub late: Port,
+    pub rejected: Port,
+}
+
+impl Side {
+    #[cold]
+    pub fn reject(&self, record: &Record<'_>, error: &DecodeError, ledger: &mut Ledger, out: &mut Outbox) {
+        let key = rejected_key(self.partition, record.offset);
+        let headers: [(&[u8], Option<&[u8]>); 1] = [(REASON_HEADER.as_bytes(), Some(error.0.as_bytes()))];
+        out.push(&self.rejected, record.timestamp, Some(&key), record.value, &headers);
+        ledger.outputs += 1;
+    }
+}
+
+/// Writes a late record's entry.
+#[cold]
+pub(super) fn push_late(
+    port: &Port,
+    (partition, offset): (Partition, Offset),
+    start: i64,
+    event_time: Timestamp,
+    value: Option<&[u8]>,
+    ledger: &mut Ledger,
+    out: &mut Outbox,
+) {
+    out.push(port, event_time, Some(&late_key(partition, offset, start)), value, &[]);
+    ledger.outputs += 1;
+}
+
+/// Reads the source and windows by the record's key: the task's minimum is its partition's watermark.
+pub(super) struct Direct<D: Decode, A: Aggregate<In = D::Out>, K> {
+    pub intake: Intake<D>,
+    pub cells: Cells<A, Sums<A::State>, K>,
+    pub side: Side,
+}
+
+impl<D: Decode, A: Aggregate<In = D::Out>, K: Sink<A::State>> Work for Direct<D, A, K> {
+    fn restore(&mut self, entry: Entry<'_>) -> Result<(), CodecError> {
+        match entry {
+            Entry::Cells { key, value } => self.cells.restore(key, value),
+            Entry::Id { id, event_time } => restore_id(&mut self.intake, id, event_time),
+        }
+    }
+
+    fn restored(&mut self, watermarks: &[i64]) {
+        self.intake.watermark = watermarks[0];
+        self.cells.restored(watermarks[0]);
+        let promise = self.cells.spec().promise(Timestamp(watermarks[0]));
+        self.cells.sink.restored(promise);
+    }
+
+    #[inline]
+    fn process(
+        &mut self,
+        record: &Record<'_>,
+        ledger: &mut Ledger,
+        stats: &mut TaskStats,
+        out: &mut Outbox,
+    ) -> Result<(), TaskFault> {
+        match self.intake.judge(record) {
+            Judged::Event { event, own } => {
+                let spec = self.cells.spec();
+                let span = spec.span(record.timestamp.0);
+                let place = (self.side.partition, record.offset);
+                if spec.accepts(Timestamp(own), span) {
+                    stats.accepted += 1;
+                    let tie = Tie::Source { partition: place.0, offset: place.1 };
+                    let item = Item { record: &event, time: RecordTime { at: record.timestamp, tie } };
+                    let key = record.key.unwrap_or_default();
+                    self.cells.add(key, span, item, self.intake.watermark, out);
+                } else {
+                    stats.late += 1;
+                    push_late(&self.side.late, place, span.first, record.timestamp, record.value, ledger, out);
+                }
+            }
+            other => count(&other, &self.side, record, ledger, stats, out),
+        }
+        Ok(())
+    }
+
+    fn fire(&mut self, out: &mut Outbox) {
+        self.cells.fire(self.intake.watermark, out);
+        self.intake.purge();
+    }
+
+    fn promise(&mut self, out: &mut Outbox) -> u64 {
+        let promise = self.cells.spec().promise(Timestamp(self.intake.watermark));
+        self.cells.sink.promise(promise, out);
+        self.cells.sink.take_written()
+    }
+
+    fn changes(&mut self, ledger: &mut Ledger, out: &mut Outbox) {
+        self.cells.take_changes(|key, value| ledger.change(key, value, out));
+        id_changes(&mut self.intake, ledger, out);
+    }
+
+    fn watermarks(&self) -> &[i64] {
+        std::slice::from_ref(&self.intake.watermark)
+    }
+
+    fn digests(&self) -> (u64, u64) {
+        let (timers, state) = self.cells.digests();
+        (timers, state.wrapping_add(id_digest(&self.intake)))
+    }
+
+    fn gauge(&self, stats: &mut TaskStats) {
+        self.cells.gauge(stats);
+        stats.ids = self.intake.dedup.as_ref().map_or(0, |(_, dedup)| dedup.len() as u64);
+    }
+}
+
+/// Counts a record that is no event, and keeps it if it was rejected.
+#[cold]
+pub(super) fn count<T>(
+    judged: &Judged<T>,
+    side: &Side,
+    record: &Record<'_>,
+    ledger: &mut Ledger,
+    stats: &mut TaskStats,
+    out: &mut Outbox,
+) {
+    match judged {
+        Judged::Marker => stats.markers += 1,
+        Judged::Filtered => stats.filtered += 1,
+        Judged::Duplicate => stats.duplicates += 1,
+        Judged::Rejected(error) => {
+            stats.rejected += 1;
+            side.reject(record, error, ledger, out);
+        }
+        Judged::Event { .. } => unreachable!("events are not counted here"),
+    }
+}
+
+pub(super) fn restore_id<D: Decode>(
+    intake: &mut Intake<D>,
+    id: u128,
+    event_time: Option<i64>,
+) -> Result<(), CodecError> {
+    let (_, dedup) = intake.dedup.as_mut().ok_or_else(|| CodecError("an id, and no deduplication".to_owned()))?;
+    dedup.restore(id, event_time);
+    Ok(())
+}
+
+pub(super) fn id_changes<D: Decode>(intake: &mut Intake<D>, ledger: &mut Ledger, out: &mut Outbox) {
+    if let Some((_, dedup)) = &mut intake.dedup {
+        dedup.take_changes(|change| {
+            let value = change.event_time.map(i64::to_be_bytes);
+            ledger.change(&change.key, value.as_ref().map(<[u8; 8]>::as_slice), out);
+        });
+    }
+}
+
+pub(super) fn id_digest<D: Decode>(intake: &Intake<D>) -> u64 {
+    intake.dedup.as_ref().map_or(0, |(_, dedup)| dedup.digest)
+}
