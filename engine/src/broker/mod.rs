@@ -1,8 +1,6 @@
 //! A broker: Kafka requests against the logs of this process.
 
-mod codec;
 mod config;
-mod coordinator;
 mod error;
 
 use std::sync::Arc;
