@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use engine::types::{Offset, ProducerEpoch, ProducerId, TopicPartition};
+use engine::types::{Millis, Offset, ProducerEpoch, ProducerId, TopicPartition};
 
 /// A position in the world's history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +40,7 @@ pub struct RunNames {
     pub group: String,
     pub out_topic: String,
     pub late_topic: String,
+    /// Those that carry source records to the owners of their keys; topics of panes are not among them.
     pub repartition_topics: Vec<String>,
     pub tasks: Vec<TaskNames>,
 }
@@ -52,6 +53,18 @@ pub struct TaskNames {
     pub inputs: Vec<TopicPartition>,
     pub changelog: Option<TopicPartition>,
     pub transactional_id: String,
+    /// Channels of a task behind a repartition topic: partitions of the stage before it. 1 for a task that reads the
+    /// source.
+    pub upstream_partitions: i32,
+    /// The lengths of the task's windows; `None` for a task without windows, or when they are not known.
+    pub window: Option<WindowRule>,
+}
+
+/// What decides when a cell fires and when it is purged. Tumbling windows are the case of gap 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowRule {
+    pub gap: Millis,
+    pub lateness: Millis,
 }
 
 /// What the clients asked and were answered.

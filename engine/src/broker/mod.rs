@@ -1,6 +1,8 @@
 //! A broker: Kafka requests against the logs of this process.
 
+mod codec;
 mod config;
+mod coordinator;
 mod error;
 
 use std::sync::Arc;
