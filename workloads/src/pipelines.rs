@@ -117,7 +117,7 @@ impl Workload for ClickPipeline {
     }
 
     fn generate(&self, knobs: &Knobs, shape: &Shape, draw: &mut Draw) -> Vec<SourceEvent> {
-        swarm::generate(self.windows(), knobs, shape, draw)
+        swarm::generate(self.windows(), self.horizon(shape).map(|horizon| horizon.0), knobs, shape, draw)
     }
 
     fn expected(&self, shape: &Shape, log: &[LogRecord]) -> Expected {
