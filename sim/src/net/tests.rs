@@ -447,6 +447,98 @@ fn streams_at_the_server(stage: &Stage) -> usize {
     Arc::strong_count(&stage.arrived) - 3
 }
 
+/// Asks until it is answered, as a client does: with a deadline, and a new connection after every failure.
+async fn insist(env: &Env, id: i32, body: &str) {
+    let mut stream = None;
+    loop {
+        let asked = tokio::time::timeout(Duration::from_millis(60), async {
+            if stream.is_none() {
+                stream = Some(env.network().connect(ADDRESS).await?);
+            }
+            let stream = stream.as_mut().expect("just connected");
+            ask(&mut **stream, PRODUCE, id, body).await
+        });
+        match asked.await {
+            Ok(Ok(_)) => return,
+            _ => {
+                stream = None;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_happened_everybody_is_answered_after_the_healing() {
+    let run = |seed| {
+        let mut stage = Stage::new(seed);
+        let mut draw = crate::draw::Draw::new(seed, "trouble");
+        let net = stage.around.net.clone();
+        stage.client(|env, teller| async move {
+            let mut talkers = tokio::task::JoinSet::new();
+            for talker in 0..4 {
+                let env = env.clone();
+                talkers.spawn(async move {
+                    for round in 0..30 {
+                        insist(&env, talker * 100 + round, &format!("{talker}/{round}")).await;
+                    }
+                });
+            }
+            while let Some(done) = talkers.join_next().await {
+                done.expect("no panic");
+            }
+            teller.tell("done");
+        });
+        for id in 0..12 {
+            let (from, to) = if draw.chance(1, 2) { ("client", "server") } else { ("server", "client") };
+            match draw.below(9) {
+                0 => net.block(id, from, to),
+                1 => net.slow(id, from, to, 1 + draw.below(100)),
+                2 => net.arm(id, "client", "server", 1, Which::Any, FrameFault::LoseReply),
+                3 => net.arm(id, "client", "server", 1, Which::Any, FrameFault::LoseRequest),
+                4 => net.arm(id, "client", "server", 1, Which::Any, FrameFault::Delay { ms: draw.below(200) }),
+                5 => {
+                    net.arm(id, "client", "server", 1, Which::Any, FrameFault::Duplicate { after_ms: draw.below(200) })
+                }
+                6 => {
+                    let cut = draw.chance(1, 2);
+                    let fate = if cut { Fate::PowerCut { draw: draw.next_u64() } } else { Fate::Kill };
+                    stage.server.crash(&mut stage.sim, fate);
+                    for _ in 0..draw.below(40) {
+                        stage.sim.step().expect("no host fails");
+                    }
+                    stage.server.bounce(&mut stage.sim);
+                }
+                7 => stage.client.freeze(),
+                _ => stage.server.freeze(),
+            }
+            stage.run(draw.below(60));
+            if draw.chance(1, 2) {
+                net.lift(draw.below(id as u64 + 1) as usize);
+            }
+            stage.client.thaw();
+            stage.server.thaw();
+        }
+        net.heal();
+        for _ in 0..100 {
+            stage.run(50);
+            if stage.told() == ["done"] {
+                // Every parcel is delivered by then, and every wire that lingered is gone.
+                stage.run(500);
+                return (stage.around.trace.hash(), streams_at_the_server(&stage));
+            }
+        }
+        panic!("seed {seed}: not done {:?}", stage.bodies().len());
+    };
+    for seed in 0..60 {
+        let (hash, streams) = run(seed);
+        assert_eq!(streams, 0, "seed {seed}: connections are left open");
+        if seed % 6 == 0 {
+            assert_eq!(hash, run(seed).0, "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn the_same_seed_leaves_the_same_trace() {
     let trace = |seed| {
