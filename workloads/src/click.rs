@@ -74,6 +74,35 @@ impl Click {
         put_long(self.kind as i64, out);
     }
 
+    /// Appends the key and the framed value of a record of the measured dataset, as [`record_key`] and [`Click::encode`]
+    /// would, without a click in between.
+    pub fn encode_record(record: &ClickRecord, by_user: bool, key: &mut Vec<u8>, value: &mut Vec<u8>) {
+        let mut digits = [0u8; 10];
+        let mut start = digits.len();
+        let mut left = record.user_id;
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                break;
+            }
+        }
+        let user = &digits[start..];
+        if by_user {
+            key.extend_from_slice(user);
+        } else {
+            put_hex(record.event_id, key);
+        }
+        frame(CLICK_SCHEMA_ID, value);
+        put_long(record.event_id as i64, value);
+        put_long(record.ts_ms, value);
+        put_long(user.len() as i64, value);
+        value.extend_from_slice(user);
+        put_long(i64::from(record.product_id), value);
+        put_long(record.kind as i64, value);
+    }
+
     /// # Errors
     /// [`ClickError`]; never panics.
     pub fn decode(value: &[u8]) -> Result<Click, ClickError> {
@@ -132,9 +161,12 @@ pub fn record_key(click: &Click, by_user: bool, out: &mut Vec<u8>) {
     if by_user {
         out.extend_from_slice(click.user_id.as_bytes());
     } else {
-        use std::io::Write;
-        write!(out, "{:016x}", click.event_id).expect("a vector takes all bytes");
+        put_hex(click.event_id, out);
     }
+}
+
+fn put_hex(value: u64, out: &mut Vec<u8>) {
+    out.extend((0..16).rev().map(|digit| b"0123456789abcdef"[(value >> (4 * digit) & 15) as usize]));
 }
 
 /// Appends the framing of a value of schema `id`.
@@ -221,6 +253,20 @@ mod tests {
             let read = from_avro_datum(&schema, &mut &bytes[FRAME_BYTES..], None).expect("valid Avro");
             prop_assert_eq!(read, as_avro(&click));
             prop_assert_eq!(&to_avro_datum(&schema, as_avro(&click)).expect("matches the schema"), &bytes[FRAME_BYTES..]);
+        }
+
+        #[test]
+        fn a_record_of_the_dataset_is_written_as_its_click(
+            event_id: u64, ts_ms: i64, user_id: u32, product_id: u32, kind in 0usize..4, by_user: bool,
+        ) {
+            let record = ClickRecord { event_id, ts_ms, user_id, product_id, kind: ClickType::ALL[kind] };
+            let click = Click::from(record);
+            let (mut key, mut value, mut straight) = (Vec::new(), Vec::new(), (Vec::new(), Vec::new()));
+            record_key(&click, by_user, &mut key);
+            click.encode(&mut value);
+            prop_assert_eq!(&key, &if by_user { user_id.to_string() } else { format!("{event_id:016x}") }.into_bytes());
+            Click::encode_record(&record, by_user, &mut straight.0, &mut straight.1);
+            prop_assert_eq!(straight, (key, value));
         }
 
         #[test]
