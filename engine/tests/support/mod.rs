@@ -46,8 +46,6 @@ struct Platter {
     frozen: bool,
     /// Freezes at the n-th passing of this point.
     freeze_at: Option<(Point, u32)>,
-    /// Whoever reaches this point stays there; the disk works on.
-    hold_at: Option<Point>,
     /// Freezes before the n-th operation.
     freeze_after: Option<u32>,
     fail_syncs: bool,
@@ -82,10 +80,6 @@ impl TestDisk {
         self.platter().freeze_at = Some((point, passing));
     }
 
-    pub fn hold_at(&self, point: Point) {
-        self.platter().hold_at = Some(point);
-    }
-
     pub fn freeze_after(&self, operations: u32) {
         self.platter().freeze_after = Some(operations);
     }
@@ -106,7 +100,6 @@ impl TestDisk {
         let mut platter = self.platter();
         platter.frozen = false;
         platter.freeze_at = None;
-        platter.hold_at = None;
         platter.freeze_after = None;
     }
 
@@ -366,7 +359,7 @@ impl Points for TestDisk {
                         None => platter.frozen = true,
                     }
                 }
-                platter.frozen || platter.hold_at == Some(point)
+                platter.frozen
             };
             if frozen {
                 pending::<()>().await;
