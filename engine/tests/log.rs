@@ -510,6 +510,24 @@ fn a_crash_after_the_start_moved_leaves_files_that_the_next_start_removes() {
 }
 
 #[test]
+fn a_segment_stays_until_no_recovery_point_names_it() {
+    let disk = TestDisk::default();
+    local(async {
+        let log = open(&disk).await;
+        // The writer stops after the roll: the recovery point still names the segment before as the active one.
+        disk.hold_at(Point::LogRolled);
+        let last =
+            (0..40).map(|_| log.append(batch(&[&"x".repeat(200)], ProducerStamp::NONE)).unwrap()).last().unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(1), log.durable(&last)).await.is_err());
+        let end = log.high_watermark();
+        assert_eq!(log.delete_below(end).await.unwrap(), end);
+        kill(&disk).await;
+        let log = open(&disk).await;
+        assert_eq!((log.start(), log.high_watermark()), (end, end));
+    });
+}
+
+#[test]
 fn a_torn_tail_is_cut_and_the_log_goes_on() {
     let disk = TestDisk::default();
     local(async {

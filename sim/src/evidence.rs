@@ -5,10 +5,11 @@
 //! Moments are ordinals of one counter over the whole world ([`Moment`]): if the answer to A was received before B was
 //! asked, then A's moment is smaller. That is what lets a check say "after".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use engine::types::{Offset, ProducerEpoch, ProducerId, TopicPartition};
+use engine::stream::Deployment;
+use engine::types::{Millis, Offset, ProducerEpoch, ProducerId, TopicPartition};
 
 /// A position in the world's history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +41,7 @@ pub struct RunNames {
     pub group: String,
     pub out_topic: String,
     pub late_topic: String,
+    /// Those that carry source records to the owners of their keys; topics of panes are not among them.
     pub repartition_topics: Vec<String>,
     pub tasks: Vec<TaskNames>,
 }
@@ -52,6 +54,53 @@ pub struct TaskNames {
     pub inputs: Vec<TopicPartition>,
     pub changelog: Option<TopicPartition>,
     pub transactional_id: String,
+    /// Channels of a task behind a repartition topic: partitions of the stage before it. 1 for a task that reads the
+    /// source.
+    pub upstream_partitions: i32,
+    /// The lengths of the task's windows; `None` for a task without windows, or when they are not known.
+    pub window: Option<WindowRule>,
+}
+
+impl RunNames {
+    /// The names and rules of a deployment. Only what is configured is asked of the engine, nothing that it computed.
+    pub fn of(deployment: &Deployment) -> RunNames {
+        let ids = deployment.tasks();
+        let size = |stage: u16| ids.iter().filter(|id| id.stage == stage).count() as i32;
+        let mut repartition_topics = BTreeSet::new();
+        let mut tasks = Vec::new();
+        for id in &ids {
+            let task = deployment.task(*id);
+            let before = id.stage.checked_sub(1);
+            if before.is_some_and(|before| deployment.window(before).is_none()) {
+                repartition_topics.extend(task.inputs().iter().map(|input| input.topic.to_string()));
+            }
+            tasks.push(TaskNames {
+                stage: id.stage,
+                partition: id.partition.0,
+                inputs: task.inputs().to_vec(),
+                changelog: task.changelog().cloned(),
+                transactional_id: deployment.transactional_id(*id),
+                upstream_partitions: before.map_or(1, size),
+                window: deployment
+                    .window(id.stage)
+                    .map(|spec| WindowRule { gap: Millis(spec.gap()), lateness: Millis(spec.lateness()) }),
+            });
+        }
+        RunNames {
+            group: deployment.group(),
+            out_topic: deployment.out_topic(),
+            late_topic: deployment.late_topic(),
+            repartition_topics: repartition_topics.into_iter().collect(),
+            tasks,
+        }
+    }
+}
+
+/// What decides when a cell fires and when it is purged. Tumbling windows are the case of gap 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowRule {
+    pub gap: Millis,
+    pub lateness: Millis,
 }
 
 /// What the clients asked and were answered.

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use engine::stream::{Pipeline, PipelineError};
 use engine::types::Millis;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,12 @@ pub trait Workload: Send + Sync {
     fn name(&self) -> &'static str;
 
     fn source_topic(&self) -> &'static str;
+
+    /// The topology for this shape.
+    ///
+    /// # Errors
+    /// If the shape makes no valid pipeline.
+    fn pipeline(&self, shape: &Shape) -> Result<Pipeline, PipelineError>;
 
     /// The Avro schemas that its records are written with, as JSON; the source's first.
     fn schemas(&self) -> Vec<String>;

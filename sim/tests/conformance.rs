@@ -1,4 +1,5 @@
 //! The laws of the boundary, against the machine and against the simulated world.
+#![expect(clippy::disallowed_macros, reason = "a test names the law that it tries")]
 
 use std::path::PathBuf;
 use std::sync::Arc;

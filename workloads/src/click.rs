@@ -6,6 +6,7 @@
 //! Invariant: a value that decodes has no byte to spare; what is encoded decodes to itself.
 
 use compact_str::CompactString;
+use engine::stream::{CodecError, PayloadCodec};
 
 use crate::clickstream::ClickRecord;
 pub use crate::clickstream::ClickType;
@@ -14,7 +15,7 @@ pub use crate::clickstream::ClickType;
 pub const CLICK_SCHEMA: &str = r#"{"type":"record","name":"Click","namespace":"segno","fields":[{"name":"event_id","type":"long"},{"name":"ts","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"user_id","type":"string"},{"name":"product_id","type":"long"},{"name":"type","type":{"type":"enum","name":"ClickType","symbols":["view","click","cart","purchase"]}}]}"#;
 
 /// The low 31 bits of the Rabin fingerprint of [`CLICK_SCHEMA`]'s canonical form.
-pub const CLICK_SCHEMA_ID: u32 = 1_307_452_262;
+pub const CLICK_SCHEMA_ID: u32 = 708_082_593;
 
 /// Magic byte and schema id.
 pub const FRAME_BYTES: usize = 5;
@@ -73,6 +74,35 @@ impl Click {
         put_long(self.kind as i64, out);
     }
 
+    /// Appends the key and the framed value of a record of the measured dataset, as [`record_key`] and [`Click::encode`]
+    /// would, without a click in between.
+    pub fn encode_record(record: &ClickRecord, by_user: bool, key: &mut Vec<u8>, value: &mut Vec<u8>) {
+        let mut digits = [0u8; 10];
+        let mut start = digits.len();
+        let mut left = record.user_id;
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                break;
+            }
+        }
+        let user = &digits[start..];
+        if by_user {
+            key.extend_from_slice(user);
+        } else {
+            put_hex(record.event_id, key);
+        }
+        frame(CLICK_SCHEMA_ID, value);
+        put_long(record.event_id as i64, value);
+        put_long(record.ts_ms, value);
+        put_long(user.len() as i64, value);
+        value.extend_from_slice(user);
+        put_long(i64::from(record.product_id), value);
+        put_long(record.kind as i64, value);
+    }
+
     /// # Errors
     /// [`ClickError`]; never panics.
     pub fn decode(value: &[u8]) -> Result<Click, ClickError> {
@@ -112,14 +142,31 @@ impl Click {
     }
 }
 
+/// A click on a repartition topic: as in the source.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClickCodec;
+
+impl PayloadCodec<Click> for ClickCodec {
+    fn encode(&self, click: &Click, out: &mut Vec<u8>) {
+        click.encode(out);
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Click, CodecError> {
+        Click::decode(bytes).map_err(|error| CodecError(error.to_string()))
+    }
+}
+
 /// A source record's key: the user, or the event when the source is keyed by event (16 hexadecimal digits).
 pub fn record_key(click: &Click, by_user: bool, out: &mut Vec<u8>) {
     if by_user {
         out.extend_from_slice(click.user_id.as_bytes());
     } else {
-        use std::io::Write;
-        write!(out, "{:016x}", click.event_id).expect("a vector takes all bytes");
+        put_hex(click.event_id, out);
     }
+}
+
+fn put_hex(value: u64, out: &mut Vec<u8>) {
+    out.extend((0..16).rev().map(|digit| b"0123456789abcdef"[(value >> (4 * digit) & 15) as usize]));
 }
 
 /// Appends the framing of a value of schema `id`.
@@ -159,10 +206,10 @@ pub(crate) fn take_long(left: &mut &[u8], field: &'static str) -> Result<i64, Cl
 #[cfg(test)]
 mod tests {
     use super::*;
-    use apache_avro::rabin::Rabin;
     use apache_avro::types::Value;
     use apache_avro::{Schema, from_avro_datum, to_avro_datum};
     use proptest::prelude::*;
+    use serde_avro_fast::schema::SchemaMut;
 
     fn clicks() -> impl Strategy<Value = Click> {
         (any::<u64>(), any::<i64>(), ".{0,40}", any::<i64>(), 0usize..4).prop_map(
@@ -188,9 +235,12 @@ mod tests {
 
     #[test]
     fn the_schema_id_is_the_fingerprint_of_the_schema() {
-        let schema = Schema::parse_str(CLICK_SCHEMA).expect("a valid schema");
-        let bytes: [u8; 8] = schema.fingerprint::<Rabin>().bytes.try_into().expect("Rabin has 8 bytes");
+        // Not apache-avro's fingerprint: its canonical form of a logical type is not the specification's.
+        let schema: SchemaMut = CLICK_SCHEMA.parse().expect("a valid schema");
+        let bytes = schema.canonical_form_rabin_fingerprint().expect("a schema without cycles");
         assert_eq!(u64::from_le_bytes(bytes) as u32 & 0x7fff_ffff, CLICK_SCHEMA_ID);
+        let schema = engine::schema::Schema::parse(CLICK_SCHEMA).expect("a valid schema");
+        assert_eq!(schema.id().0 as u32, CLICK_SCHEMA_ID);
     }
 
     proptest! {
@@ -203,6 +253,20 @@ mod tests {
             let read = from_avro_datum(&schema, &mut &bytes[FRAME_BYTES..], None).expect("valid Avro");
             prop_assert_eq!(read, as_avro(&click));
             prop_assert_eq!(&to_avro_datum(&schema, as_avro(&click)).expect("matches the schema"), &bytes[FRAME_BYTES..]);
+        }
+
+        #[test]
+        fn a_record_of_the_dataset_is_written_as_its_click(
+            event_id: u64, ts_ms: i64, user_id: u32, product_id: u32, kind in 0usize..4, by_user: bool,
+        ) {
+            let record = ClickRecord { event_id, ts_ms, user_id, product_id, kind: ClickType::ALL[kind] };
+            let click = Click::from(record);
+            let (mut key, mut value, mut straight) = (Vec::new(), Vec::new(), (Vec::new(), Vec::new()));
+            record_key(&click, by_user, &mut key);
+            click.encode(&mut value);
+            prop_assert_eq!(&key, &if by_user { user_id.to_string() } else { format!("{event_id:016x}") }.into_bytes());
+            Click::encode_record(&record, by_user, &mut straight.0, &mut straight.1);
+            prop_assert_eq!(straight, (key, value));
         }
 
         #[test]

@@ -1,6 +1,7 @@
 //! Event generators, the pipelines they feed, and each pipeline's expected output.
 //!
-//! Start with [`clickstream`], the dataset that is measured; then [`expected`], what a log of clicks must produce.
+//! Start with [`pipelines`], the three pipelines of the clickstream; then [`expected`], what a log of clicks must produce.
+//! [`clickstream`] is the dataset that is measured, [`swarm`] the one that is nasty, [`combined`] a real server's log.
 //!
 //! What is absent: `expected` calls nothing of the engine.
 
@@ -9,5 +10,10 @@ pub mod clickstream;
 pub mod combined;
 pub mod expected;
 pub mod murmur2;
+pub mod names;
+pub mod panes;
+pub mod pipelines;
 pub mod swarm;
 pub mod zipf;
+
+pub use names::{UnknownName, all, by_name};

@@ -42,10 +42,17 @@ impl Windows {
     }
 }
 
-/// Generates the events of one run.
+/// Generates the events of one run. `horizon`: for how long the pipeline recognises a copy, if it does.
 #[must_use]
-pub fn generate(windows: Windows, knobs: &Knobs, shape: &Shape, draw: &mut Draw) -> Vec<SourceEvent> {
+pub fn generate(
+    windows: Windows,
+    horizon: Option<i64>,
+    knobs: &Knobs,
+    shape: &Shape,
+    draw: &mut Draw,
+) -> Vec<SourceEvent> {
     let mut swarm = Swarm::new(windows, knobs, shape, draw);
+    swarm.horizon = horizon;
     swarm.plan_moments();
     while let Some(((at_ms, _), moment)) = swarm.agenda.pop_first() {
         swarm.step(at_ms, moment);
@@ -75,9 +82,10 @@ enum Moment {
         user: String,
         ts: i64,
     },
-    /// The event with this index once more.
+    /// The event with this index once more; `aimed`: when its partition's watermark is at the horizon or just below.
     Copy {
         index: usize,
+        aimed: bool,
     },
     Heartbeat {
         partition: i32,
@@ -101,6 +109,7 @@ struct Lane {
 
 struct Swarm<'a> {
     windows: Windows,
+    horizon: Option<i64>,
     knobs: &'a Knobs,
     shape: &'a Shape,
     draw: &'a mut Draw,
@@ -147,6 +156,7 @@ impl<'a> Swarm<'a> {
         }
         let mut swarm = Swarm {
             windows,
+            horizon: None,
             knobs,
             shape,
             draw,
@@ -276,11 +286,17 @@ impl<'a> Swarm<'a> {
                     let copies = 1 + self.draw.below(3);
                     for _ in 0..copies {
                         let at = (at_ms + self.draw.below(longest + 1)).min(self.span_ms - 1);
-                        self.at(at, Moment::Copy { index });
+                        self.at(at, Moment::Copy { index, aimed: false });
+                    }
+                    if let Some(horizon) = self.horizon
+                        && self.draw.chance(1, 2)
+                    {
+                        let at = self.moment_of(self.events[index].timestamp + horizon).max(at_ms);
+                        self.at(at, Moment::Copy { index, aimed: true });
                     }
                 }
             }
-            Moment::Copy { index } => self.copy(at_ms, index),
+            Moment::Copy { index, aimed } => self.copy(at_ms, index, aimed),
             Moment::Edge { past } => self.edge(at_ms, i64::from(past)),
             Moment::EqualTimestamps => {
                 let user = self.pick_user(at_ms);
@@ -406,12 +422,19 @@ impl<'a> Swarm<'a> {
         self.emit(at_ms, click, &[]);
     }
 
-    fn copy(&mut self, at_ms: u64, index: usize) {
-        let original = self.events[index].clone();
-        if self.lanes[original.partition as usize].ended {
+    fn copy(&mut self, at_ms: u64, index: usize, aimed: bool) {
+        let Some(click) = self.clicks.get(&index).cloned() else { return };
+        let lane = self.lane_of(&click);
+        if !self.is_open(lane, at_ms) {
             return;
         }
-        let Some(click) = self.clicks.get(&index).cloned() else { return };
+        if aimed && let Some(horizon) = self.horizon {
+            let watermark = click.ts + horizon - self.draw.below(2) as i64;
+            // Unless that would promise what is still to come.
+            if self.own_watermark(lane) < Some(watermark) && watermark <= self.time_of(at_ms) {
+                self.mark(at_ms, lane, watermark);
+            }
+        }
         self.emit(at_ms, click, &[EventKind::Duplicate]);
     }
 
@@ -458,13 +481,15 @@ impl<'a> Swarm<'a> {
             return;
         }
         let back = self.draw.below(self.shape.bound.0.max(0) as u64 + 1) as i64;
-        let watermark = self.time_of(at_ms) - back;
-        let mut event = SourceEvent::marker(at_ms, lane, watermark);
-        event.kinds.insert(EventKind::IdlePartition);
-        self.events.push(event);
+        self.mark(at_ms, lane, self.time_of(at_ms) - back);
+        self.events.last_mut().expect("the marker").kinds.insert(EventKind::IdlePartition);
+        self.lanes[lane as usize].beat = true;
+    }
+
+    fn mark(&mut self, at_ms: u64, lane: i32, watermark: i64) {
+        self.events.push(SourceEvent::marker(at_ms, lane, watermark));
         let state = &mut self.lanes[lane as usize];
         state.highest_marker = state.highest_marker.max(Some(watermark));
-        state.beat = true;
     }
 
     /// A record that no reader can make sense of, with a time that would do harm if it counted.

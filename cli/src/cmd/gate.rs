@@ -215,6 +215,6 @@ mod tests {
     fn a_misspelt_pipeline_is_wrong_use() {
         let error = settings(&parse("--pipeline clickstream-session")).expect_err("no such pipeline");
         assert!(error.is::<Usage>());
-        assert!(error.to_string().contains("did you mean `clickstream-sessions`?"), "{error}");
+        assert!(error.to_string().contains("the nearest is \"clickstream-sessions\""), "{error}");
     }
 }

@@ -53,6 +53,7 @@ pub struct SocketTransport {
     config: SocketConfig,
     correlation: AtomicI32,
     lanes: Mutex<Lanes>,
+    connecting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -61,12 +62,25 @@ struct Lanes {
     polls: Vec<Connection>,
 }
 
+impl Lanes {
+    fn of(&mut self, poll: bool) -> &mut Vec<Connection> {
+        if poll { &mut self.polls } else { &mut self.shared }
+    }
+}
+
 impl SocketTransport {
     /// Connects when it is first called.
     pub fn new(env: Env, address: impl Into<String>, config: SocketConfig) -> SocketTransport {
         assert!(config.connections > 0, "calls need a connection");
         let address = address.into();
-        SocketTransport { env, address, config, correlation: AtomicI32::new(1), lanes: Mutex::default() }
+        SocketTransport {
+            env,
+            address,
+            config,
+            correlation: AtomicI32::new(1),
+            lanes: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+        }
     }
 
     async fn send(&self, api_version: i16, request: RequestKind) -> Result<ResponseKind, TransportError> {
@@ -93,29 +107,36 @@ impl SocketTransport {
 
     /// An open connection, by preference one on which nothing is in flight.
     async fn connection(&self, poll: bool) -> Result<Connection, TransportError> {
-        {
-            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            let lane = if poll { &mut lanes.polls } else { &mut lanes.shared };
-            lane.retain(Connection::is_open);
-            let least = lane.iter().min_by_key(|connection| connection.in_flight());
-            if let Some(connection) = least
-                && (connection.in_flight() == 0 || (!poll && lane.len() >= self.config.connections))
-            {
-                return Ok(connection.reserve());
-            }
+        if let Some(connection) = self.pick(poll) {
+            return Ok(connection);
         }
         let refused = |reason: String| TransportError::Refused { address: self.address.clone(), reason };
-        let connecting = self.env.network().connect(&self.address);
-        let stream = tokio::time::timeout(self.config.connect_timeout, connecting)
+        let connecting = async {
+            // One at a time, so that those who wait share what the first one opened; each poll has its own anyway.
+            let _turn = if poll { None } else { Some(self.connecting.lock().await) };
+            if let Some(connection) = self.pick(poll) {
+                return Ok(connection);
+            }
+            let stream = self.env.network().connect(&self.address).await?;
+            let connection = Connection::open(stream, self.address.clone(), self.config.max_frame_bytes);
+            let reserved = connection.reserve();
+            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            lanes.of(poll).push(connection);
+            Ok(reserved)
+        };
+        tokio::time::timeout(self.config.connect_timeout, connecting)
             .await
             .map_err(|_| refused(format!("no connection within {} ms", self.config.connect_timeout.as_millis())))?
-            .map_err(|error| refused(error.to_string()))?;
-        let connection = Connection::open(stream, self.address.clone(), self.config.max_frame_bytes);
-        let reserved = connection.reserve();
+            .map_err(|error: std::io::Error| refused(error.to_string()))
+    }
+
+    fn pick(&self, poll: bool) -> Option<Connection> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = if poll { &mut lanes.polls } else { &mut lanes.shared };
-        lane.push(connection);
-        Ok(reserved)
+        let lane = lanes.of(poll);
+        lane.retain(Connection::is_open);
+        let full = !poll && lane.len() >= self.config.connections;
+        let least = lane.iter().min_by_key(|connection| connection.in_flight())?;
+        (least.in_flight() == 0 || full).then(|| least.reserve())
     }
 }
 
@@ -124,3 +145,6 @@ impl Transport for SocketTransport {
         Box::pin(self.send(api_version, request))
     }
 }
+
+#[cfg(test)]
+mod tests;

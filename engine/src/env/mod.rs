@@ -132,6 +132,13 @@ impl Env {
         Env { clock, network, disk, entropy, points, logger }
     }
 
+    /// The same surroundings, told of every point that is passed.
+    #[must_use]
+    pub fn with_points(mut self, points: Arc<dyn Points>) -> Env {
+        self.points = Some(points);
+        self
+    }
+
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }

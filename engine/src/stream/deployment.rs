@@ -104,6 +104,12 @@ impl Deployment {
             .collect()
     }
 
+    /// The windows of a stage; `None` for one that only routes.
+    pub fn window(&self, stage: u16) -> Option<WindowSpec> {
+        let name = &self.pipeline.plan.stages.get(usize::from(stage))?.name;
+        self.pipeline.plan.windows.iter().find(|(state, _)| state == name).map(|(_, spec)| *spec)
+    }
+
     /// The Avro schemas that readers of the output need.
     pub fn schemas(&self) -> Vec<String> {
         self.pipeline.plan.schemas.clone()

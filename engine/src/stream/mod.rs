@@ -4,7 +4,7 @@
 //! Start with [`window`], the rules and the proof that order does not matter; then [`task`], the boundary to whoever
 //! reads and writes the log; then [`changelog`], the bytes of state and of a commit.
 //!
-//! What is absent: clocks, I/O, `async`, randomness. All a task learns comes in as arguments.
+//! What is absent, but for [`worker`], the shell: clocks, I/O, `async`, randomness. All a task learns comes in as arguments.
 
 pub mod aggregate;
 pub mod aggregates;
@@ -25,6 +25,7 @@ mod sink;
 mod stages;
 pub mod task;
 pub mod window;
+pub mod worker;
 
 pub use aggregate::{Aggregate, CodecError, Pane, PaneRef, RecordTime, Tie};
 pub use deployment::Deployment;

@@ -149,6 +149,11 @@ impl WindowSpec {
         matches!(self.kind, Kind::Tumbling { .. })
     }
 
+    #[inline]
+    pub fn lateness(&self) -> i64 {
+        self.lateness
+    }
+
     /// Whether a record with this span and own watermark is on time.
     #[inline]
     pub fn accepts(&self, own: Timestamp, span: Span) -> bool {

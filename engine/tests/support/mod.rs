@@ -46,6 +46,8 @@ struct Platter {
     frozen: bool,
     /// Freezes at the n-th passing of this point.
     freeze_at: Option<(Point, u32)>,
+    /// Whoever reaches this point stays there; the disk works on.
+    hold_at: Option<Point>,
     /// Freezes before the n-th operation.
     freeze_after: Option<u32>,
     fail_syncs: bool,
@@ -80,6 +82,10 @@ impl TestDisk {
         self.platter().freeze_at = Some((point, passing));
     }
 
+    pub fn hold_at(&self, point: Point) {
+        self.platter().hold_at = Some(point);
+    }
+
     pub fn freeze_after(&self, operations: u32) {
         self.platter().freeze_after = Some(operations);
     }
@@ -100,6 +106,7 @@ impl TestDisk {
         let mut platter = self.platter();
         platter.frozen = false;
         platter.freeze_at = None;
+        platter.hold_at = None;
         platter.freeze_after = None;
     }
 
@@ -359,7 +366,7 @@ impl Points for TestDisk {
                         None => platter.frozen = true,
                     }
                 }
-                platter.frozen
+                platter.frozen || platter.hold_at == Some(point)
             };
             if frozen {
                 pending::<()>().await;

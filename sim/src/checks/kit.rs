@@ -6,14 +6,18 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
+use engine::stream::{Pipeline, PipelineError};
 use engine::types::{Millis, Offset, ProducerEpoch, ProducerId, TopicPartition};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::log::{Entry, Fate, Logs};
 use super::{Case, Check, Violation};
 use crate::draw::Draw;
-use crate::evidence::{Ack, EndRecord, Evidence, Liveness, Moment, PollRecord, RunNames, Seen, SendRecord};
+use crate::evidence::{
+    Ack, EndRecord, Evidence, Liveness, Moment, PollRecord, RunNames, Seen, SendRecord, TaskNames, WindowRule,
+};
 use crate::workload::{Expected, Knobs, LogRecord, Row, RowKey, Shape, SourceEvent, Workload};
 
 pub const SOURCE: &str = "source";
@@ -89,6 +93,76 @@ pub fn late(partition: i32, offset: i64, window: i64) -> Rec {
     record(0).key(key).value("late")
 }
 
+/// The changelog of [`task`].
+pub const CHANGELOG: &str = "app.1.sums-changelog";
+const OFFSETS: &str = "__consumer_offsets";
+const GAP: i64 = 7;
+
+/// The task of live that reads the source's partition 0.
+pub fn task() -> TaskNames {
+    TaskNames {
+        stage: 0,
+        partition: 0,
+        inputs: vec![TopicPartition::new(SOURCE, 0)],
+        changelog: Some(TopicPartition::new(CHANGELOG, 0)),
+        transactional_id: "app.1.0-0".into(),
+        upstream_partitions: 1,
+        window: Some(WindowRule { gap: Millis(GAP), lateness: Millis(0) }),
+    }
+}
+
+pub fn group_offset(group: &str, topic: &str, partition: i32, offset: i64) -> Rec {
+    let text = |text: &str| [&(text.len() as i16).to_be_bytes()[..], text.as_bytes()].concat();
+    record(0).key([text(group), text(topic), partition.to_be_bytes().to_vec()].concat()).value(offset.to_be_bytes())
+}
+
+/// A commit of [`task`], right unless one of the last fields says otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    pub offset: i64,
+    pub watermark: i64,
+    /// Instead of the one watermark.
+    pub channels: Option<Vec<i64>>,
+    pub outputs: u64,
+    /// (key, first, last): the whole state, one cell a key, written anew.
+    pub cells: Vec<(&'static str, i64, i64)>,
+    /// The offset that is sent to the group, with [`Disk::commit_exactly`].
+    pub sent: Option<i64>,
+    pub changes_off: u64,
+    pub state_off: u64,
+    pub timers_off: u64,
+    /// The minimum that the timers are computed for, if not the commit's.
+    pub timers_at: Option<i64>,
+}
+
+impl Commit {
+    fn records(&self) -> Vec<Rec> {
+        let channels = self.channels.clone().unwrap_or_else(|| vec![self.watermark]);
+        let minimum = self.timers_at.unwrap_or(channels.iter().copied().min().unwrap_or(i64::MIN));
+        let (mut state, mut timers) = (0u64, 0u64);
+        let mut records = Vec::new();
+        for (key, first, last) in &self.cells {
+            let cell = [&1u32.to_be_bytes()[..], &first.to_be_bytes(), &last.to_be_bytes(), &1u32.to_be_bytes(), &[9]]
+                .concat();
+            let tagged = [&[1], key.as_bytes()].concat();
+            state = state.wrapping_add(xxh3_64_with_seed(&tagged, xxh3_64(&cell)));
+            let due = if last + GAP + 1 > minimum { last + GAP + 1 } else { last + 2 * GAP + 1 };
+            timers = timers.wrapping_add(xxh3_64_with_seed(key.as_bytes(), due as u64));
+            records.push(record(0).key(tagged).value(cell));
+        }
+        let changes = records.len() as u64 + self.changes_off;
+        let mut value = [&1u16.to_be_bytes()[..], &1u32.to_be_bytes(), &self.offset.to_be_bytes()].concat();
+        value.extend((channels.len() as u32).to_be_bytes());
+        value.extend(channels.iter().flat_map(|channel| channel.to_be_bytes()));
+        for number in [timers.wrapping_add(self.timers_off), self.outputs, changes, state.wrapping_add(self.state_off)]
+        {
+            value.extend(number.to_be_bytes());
+        }
+        records.push(record(0).key([0]).value(value));
+        records
+    }
+}
+
 /// A broker's disk.
 #[derive(Clone, Default)]
 pub struct Disk {
@@ -158,6 +232,30 @@ impl Disk {
         record.value = Some(Bytes::from_static(&[0; 6]));
         *next += 1;
         bytes.extend(encode(&[record], false));
+    }
+
+    /// A commit of [`task`] with the offset it names, ended by markers in the changelog, the group's topic and live's
+    /// output.
+    pub fn commit(&mut self, writer: (i64, i16), commit: &Commit) {
+        self.commit_exactly(writer, &Commit { sent: Some(commit.offset), ..commit.clone() });
+    }
+
+    pub fn commit_exactly(&mut self, writer: (i64, i16), commit: &Commit) {
+        self.commit_record(writer, commit);
+        self.end_commit((writer.0, writer.1 + 1), true);
+    }
+
+    pub fn commit_record(&mut self, writer: (i64, i16), commit: &Commit) {
+        self.in_transaction(CHANGELOG, 0, writer, &commit.records());
+        if let Some(sent) = commit.sent {
+            self.in_transaction(OFFSETS, 0, writer, &[group_offset("app.1", SOURCE, 0, sent)]);
+        }
+    }
+
+    pub fn end_commit(&mut self, marker: (i64, i16), commit: bool) {
+        for topic in [CHANGELOG, OFFSETS, LIVE_OUT] {
+            self.marker(topic, 0, marker, commit);
+        }
     }
 
     /// Cuts the last `bytes` off.
@@ -331,6 +429,10 @@ impl Workload for Sums {
 
     fn source_topic(&self) -> &'static str {
         SOURCE
+    }
+
+    fn pipeline(&self, _: &Shape) -> Result<Pipeline, PipelineError> {
+        unreachable!("a check runs no pipeline")
     }
 
     fn schemas(&self) -> Vec<String> {

@@ -5,6 +5,7 @@
 //!
 //! [`log`] decodes the disk, [`output`] and [`source`] say what the decoded topics mean; the rest are properties.
 
+pub mod changelog;
 pub mod deterministic;
 pub mod log;
 pub mod output;
@@ -20,15 +21,18 @@ mod lost_write;
 mod loud_gap;
 mod nonmonotonic;
 mod replay_equals_live;
+mod single_cut;
 mod torn_transaction;
+mod watermark_monotonic;
 
 #[cfg(test)]
 mod kit;
 
 use reports::FirstDifference;
 
-use crate::evidence::{Evidence, RunNames};
+use crate::evidence::{Evidence, RunNames, TaskNames};
 use crate::workload::{Expected, Shape, Workload};
+use changelog::Changelog;
 use log::Logs;
 use output::Output;
 use source::Source;
@@ -90,6 +94,14 @@ impl<'a> Case<'a> {
     pub fn runs(&self) -> [(&'static str, &RunNames, &Output); 2] {
         [("live", &self.evidence.live, &self.live), ("replay", &self.evidence.replay, &self.replay)]
     }
+
+    /// The tasks of a run that have a changelog, with what is in it.
+    fn changelogs<'n>(&self, names: &'n RunNames) -> impl Iterator<Item = (&'n TaskNames, Changelog)> {
+        names.tasks.iter().filter_map(|task| {
+            let changelog = task.changelog.as_ref()?;
+            Some((task, Changelog::read(self.logs.get(&changelog.topic, changelog.partition.0), task.window)))
+        })
+    }
 }
 
 /// A property and how it is judged.
@@ -111,6 +123,8 @@ pub const ALL: &[Check] = &[
     nonmonotonic::CHECK,
     torn_transaction::CHECK,
     aborted_read::CHECK,
+    single_cut::CHECK,
+    watermark_monotonic::CHECK,
     loud_gap::CHECK,
     converges::CHECK,
     equals_expected::CHECK,
@@ -122,8 +136,12 @@ const SHOWN_PER_PROPERTY: usize = 3;
 
 /// Runs every check.
 pub fn run_all(evidence: &Evidence, workload: &dyn Workload, shape: &Shape) -> Vec<Violation> {
-    let case = Case::new(evidence, workload, shape);
-    ALL.iter().flat_map(|check| few((check.run)(&case))).collect()
+    run_case(&Case::new(evidence, workload, shape))
+}
+
+/// Runs every check of a case that is decoded already.
+pub fn run_case(case: &Case<'_>) -> Vec<Violation> {
+    ALL.iter().flat_map(|check| few((check.run)(case))).collect()
 }
 
 fn few(mut found: Vec<Violation>) -> Vec<Violation> {

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 
 use engine::env::{BoxFuture, Duplex, Listener, Network};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 use turmoil::net::{TcpListener, TcpStream};
 
 pub use courier::COURIER;
@@ -43,9 +44,22 @@ impl SimNetwork {
         let (to, _) = host_and_port(address)?;
         self.reachable(to).await?;
         self.rules.0.trace.record(&self.host, Kind::Connect, address, &[]);
-        let stream = TcpStream::connect(address).await?;
         let (engine, end) = pipe::pipe();
-        tokio::spawn(wire::Wire::new(self.rules.clone(), &self.host, to, address, end).carry(stream));
+        let wire = wire::Wire::new(self.rules.clone(), &self.host, to, address, end);
+        let (told, connected) = oneshot::channel();
+        let address = address.to_string();
+        // On a task of its own: a caller that gives up in the moment of the handshake would leave turmoil with a
+        // connection that nobody closes.
+        tokio::spawn(async move {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    let _ = told.send(Ok(()));
+                    wire.carry(stream).await;
+                }
+                Err(error) => drop(told.send(Err(error))),
+            }
+        });
+        connected.await.unwrap_or_else(|_| Err(ErrorKind::ConnectionReset.into()))?;
         Ok(Box::new(Gated::new(engine, self.gate.clone())))
     }
 

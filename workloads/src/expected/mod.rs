@@ -6,6 +6,7 @@
 //! Start with [`source::judge`], which decides what each record is; then [`sessions`] and [`tumbling`].
 
 pub mod avro;
+pub mod rows;
 pub mod sessions;
 pub mod source;
 pub mod sums;

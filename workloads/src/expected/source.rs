@@ -5,7 +5,7 @@
 //! - The own watermark of a record is the larger of (highest event time before it, less the bound) and (highest marker
 //!   before it); there is none before the first.
 //! - Every record that decodes moves the watermark by its event time, also a duplicate or a late one. Undecodable records
-//!   do not.
+//!   do not; nor do records whose event time is further than 2^60 ms from 1970, which count as undecodable.
 //! - A record is a duplicate iff an earlier kept one has its id and the record's own watermark is below that one's event
 //!   time plus the horizon. Duplicates are not kept, so they do not renew it.
 //!
@@ -17,6 +17,9 @@ use sim::workload::{LogRecord, Shape};
 
 use super::avro::Reader;
 use crate::click::CLICK_SCHEMA_ID;
+
+/// Event times beyond this on either side are refused.
+const EVENT_TIME_MAX: u64 = 1 << 60;
 
 /// A record that the pipeline's windows get to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +91,9 @@ pub fn judge(shape: &Shape, log: &[LogRecord], horizon: Option<i64>) -> Judged {
 
 /// (user, event id, type) of a record. The user is the record's key where the source is keyed by it.
 fn read(shape: &Shape, record: &LogRecord) -> Result<(String, i64, i64), String> {
+    if record.timestamp.unsigned_abs() > EVENT_TIME_MAX {
+        return Err(format!("event time {} is out of range", record.timestamp));
+    }
     let value = record.value.as_deref().ok_or("no value")?;
     let mut reader = Reader::framed(value, CLICK_SCHEMA_ID)?;
     let event_id = reader.long()?;

@@ -189,6 +189,8 @@ fn markers_move_the_watermark_and_are_no_events() {
 fn what_does_not_decode_moves_no_watermark() {
     check_counts(5, 0, "0:?@1000 0:a@0", "a[0]1 rejected 1");
     check_sessions(5, 0, "0:a@0 0:?@5 0:a@11", "a[0..0]1 a[11..11]1 rejected 1");
+    // 2^60 is the last event time that counts.
+    check_counts(5, 0, "0:a@1152921504606846977 0:a@0 0:a@-1152921504606846977", "a[0]1 rejected 2");
 }
 
 #[test]

@@ -46,8 +46,8 @@ proptest! {
         let windows = if minutes { MINUTES } else { SESSIONS };
         let mut draw = Draw::new(seed, "knobs");
         let knobs = Knobs::draw(&mut draw, 10_000);
-        let events = generate(windows, &knobs, &shape, &mut Draw::new(seed, "events"));
-        prop_assert_eq!(&events, &generate(windows, &knobs, &shape, &mut Draw::new(seed, "events")));
+        let events = generate(windows, Some(150_000), &knobs, &shape, &mut Draw::new(seed, "events"));
+        prop_assert_eq!(&events, &generate(windows, Some(150_000), &knobs, &shape, &mut Draw::new(seed, "events")));
         prop_assert!(events.is_sorted_by_key(|event| event.at_ms));
         for partition in 0..partitions {
             let marks = events.iter().filter(|event| event.partition == partition).map(SourceEvent::watermark);
@@ -82,7 +82,7 @@ proptest! {
         let shape = shape(3, keyed, 30_000, 0);
         // Chance may put every try of a kind into a silent partition, hence several runs of one setting.
         let seen: BTreeSet<EventKind> = (0..4)
-            .flat_map(|run| kinds_of(&generate(windows, &knobs, &shape, &mut Draw::new(seed ^ run, "events"))))
+            .flat_map(|run| kinds_of(&generate(windows, Some(150_000), &knobs, &shape, &mut Draw::new(seed ^ run, "events"))))
             .collect();
         prop_assert!(seen.contains(&kind), "{} of {:?} in {:?}", kind, windows, seen);
     }
@@ -91,7 +91,7 @@ proptest! {
     fn without_knobs_nothing_is_late_or_poisoned_or_twice(seed: u64, keyed: bool, minutes: bool) {
         let windows = if minutes { MINUTES } else { SESSIONS };
         let knobs = Knobs { events: 100, keys: 4, span_ms: 10_000, kinds: BTreeSet::new() };
-        let events = generate(windows, &knobs, &shape(3, keyed, 30_000, 0), &mut Draw::new(seed, "events"));
+        let events = generate(windows, Some(150_000), &knobs, &shape(3, keyed, 30_000, 0), &mut Draw::new(seed, "events"));
         let seen = kinds_of(&events);
         for kind in [EventKind::Late, EventKind::Poison, EventKind::Duplicate, EventKind::OutOfOrder, EventKind::Burst] {
             prop_assert!(!seen.contains(&kind), "{}", kind);

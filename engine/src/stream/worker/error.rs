@@ -1,0 +1,69 @@
+//! Why a task ends before its time.
+
+use super::super::{TaskFault, TaskId};
+use crate::client::ClientError;
+use crate::schema::SchemaError;
+use crate::types::{Offset, Partition};
+
+/// Why an instance of a task ended.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum TaskError {
+    /// Another instance has taken over: final for this one, harmless for the task.
+    #[error("task {task} is fenced: another instance holds it ({detail})")]
+    Fenced { task: TaskId, detail: String },
+    /// The log no longer holds what the task must read. Never skipped over.
+    #[error("{topic}-{partition}: offsets {needed} to {start} are gone; the log starts at {start}")]
+    MissingRange { topic: String, partition: Partition, needed: Offset, start: Offset },
+    /// The log ends before what the task has read of it: it is not the log that was read.
+    #[error("{topic}-{partition}: offset {needed} is needed and the log ends at {end}: it lost what was committed")]
+    LogShrank { topic: String, partition: Partition, needed: Offset, end: Offset },
+    /// The partitions of an input are fixed for a pipeline version.
+    #[error(
+        "topic `{topic}` has {found} partitions and the pipeline was made for {expected}; make a new version of it"
+    )]
+    PartitionsChanged { topic: String, expected: i32, found: i32 },
+    #[error("topic `{topic}` does not exist; prepare the deployment first")]
+    NoTopic { topic: String },
+    #[error("task {task}: {fault}")]
+    Fault { task: TaskId, fault: TaskFault },
+    #[error(transparent)]
+    Client(ClientError),
+}
+
+impl TaskError {
+    /// Whether the task may be started again from the log.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            TaskError::Client(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// A client's error in the words of a task.
+    pub(super) fn of(task: TaskId, error: ClientError) -> TaskError {
+        match error {
+            ClientError::Fenced { .. } => TaskError::Fenced { task, detail: error.to_string() },
+            ClientError::OffsetOutOfRange { partition, needed, start, .. } if needed < start => {
+                TaskError::MissingRange {
+                    topic: partition.topic.to_string(),
+                    partition: partition.partition,
+                    needed,
+                    start,
+                }
+            }
+            ClientError::OffsetOutOfRange { partition, needed, end, .. } => {
+                TaskError::LogShrank { topic: partition.topic.to_string(), partition: partition.partition, needed, end }
+            }
+            error => TaskError::Client(error),
+        }
+    }
+}
+
+/// Why a deployment cannot be prepared.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PrepareError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+}

@@ -1,0 +1,194 @@
+//! A kill at each named moment of a transaction, and what the next start makes of it.
+
+use engine::env::Point;
+use kafka_protocol::ResponseError;
+
+use crate::world::{Client, World, Writer};
+
+/// A committed transaction over two partitions and an offset, frozen at the `nth` passing of `point`; then a restart, and
+/// the client's retry. Answers the client after it.
+fn commit_through_a_crash_at(point: Point, nth: u32) {
+    let world = World::new();
+    let running = world.start();
+    let writer = running.run(async {
+        running.client.create("t", 2).await.expect("created");
+        let writer = running.client.init("x").await;
+        write(&running.client, writer).await;
+        writer
+    });
+    running.crash();
+
+    let running = world.start_frozen_at(Some((point, nth)));
+    let client = running.client.clone();
+    running.crash_at_point(async { client.end("x", writer, true).await });
+    drop(client);
+
+    let running = world.start();
+    running.run(async {
+        let client = &running.client;
+        let next = client.end("x", writer, true).await;
+        assert_eq!(next, Ok(Writer { id: writer.id, epoch: writer.epoch + 1 }), "{point:?}");
+        assert_eq!(client.end("x", writer, true).await, next, "{point:?}");
+        assert_eq!(client.end("x", writer, false).await, Err(ResponseError::InvalidTxnState), "{point:?}");
+        assert_eq!(client.values("t", 0, true).await, ["a"], "{point:?}");
+        assert_eq!(client.values("t", 1, true).await, ["b"], "{point:?}");
+        assert_eq!(client.offset("g", "t", 0, true).await, Ok(7), "{point:?}");
+        // One marker a partition: data, marker.
+        for index in [0, 1] {
+            assert_eq!(client.list_offset("t", index, -1, true).await, Ok((2, -1)), "{point:?} {index}");
+        }
+        // And it goes on.
+        let next = next.expect("committed");
+        client.write("x", next, 0, "t", 0, "c").await.expect("written");
+        client.end("x", next, true).await.expect("committed");
+        assert_eq!(client.values("t", 0, true).await, ["a", "c"], "{point:?}");
+    });
+    running.stop();
+}
+
+async fn write(client: &Client, writer: Writer) {
+    client.write("x", writer, 0, "t", 0, "a").await.expect("written");
+    client.write("x", writer, 0, "t", 1, "b").await.expect("written");
+    client.commit_offset("x", writer, "g", "t", 0, 7).await.expect("staged");
+}
+
+#[test]
+fn a_commit_survives_a_kill_before_its_decision() {
+    commit_through_a_crash_at(Point::TxnBeforeDecision, 1);
+}
+
+#[test]
+fn a_commit_survives_a_kill_after_its_decision() {
+    commit_through_a_crash_at(Point::TxnDecided, 1);
+}
+
+#[test]
+fn a_commit_survives_a_kill_among_its_markers() {
+    commit_through_a_crash_at(Point::TxnMarkerWritten, 1);
+    commit_through_a_crash_at(Point::TxnMarkerWritten, 2);
+    commit_through_a_crash_at(Point::TxnMarkersWritten, 1);
+}
+
+#[test]
+fn a_commit_survives_a_kill_after_its_completion() {
+    commit_through_a_crash_at(Point::TxnCompleted, 1);
+}
+
+#[test]
+fn a_commit_survives_kills_within_the_recovery_from_a_kill() {
+    let world = World::new();
+    let running = world.start_frozen_at(Some((Point::TxnDecided, 1)));
+    let client = running.client.clone();
+    let writer = Writer { id: 0, epoch: 0 };
+    running.crash_at_point(async {
+        client.create("t", 2).await.expect("created");
+        assert_eq!(client.init("x").await, writer);
+        write(&client, writer).await;
+        client.end("x", writer, true).await
+    });
+    drop(client);
+    world.crash_while_starting(Point::BrokerRecovered);
+    for point in [Point::TxnDecided, Point::TxnMarkerWritten, Point::TxnMarkersWritten] {
+        let running = world.start_frozen_at(Some((point, 1)));
+        running.crash_at_point(std::future::pending::<()>());
+    }
+    let running = world.start();
+    running.run(async {
+        assert!(running.client.end("x", writer, true).await.is_ok());
+        assert_eq!(running.client.values("t", 0, true).await, ["a"]);
+        assert_eq!(running.client.values("t", 1, true).await, ["b"]);
+        assert_eq!(running.client.offset("g", "t", 0, true).await, Ok(7));
+    });
+    running.stop();
+}
+
+#[test]
+fn an_open_transaction_survives_a_kill_and_its_offsets_stay_pending() {
+    let world = World::new();
+    let running = world.start();
+    let writer = running.run(async {
+        running.client.create("t", 2).await.expect("created");
+        let writer = running.client.init("x").await;
+        write(&running.client, writer).await;
+        writer
+    });
+    running.crash();
+    let running = world.start();
+    running.run(async {
+        let client = &running.client;
+        assert_eq!(client.offset("g", "t", 0, true).await, Err(ResponseError::UnstableOffsetCommit));
+        assert_eq!(client.values("t", 0, true).await, [""; 0]);
+        // The same sequence is a retry, the next one goes on; offsets may be added.
+        assert_eq!(client.write("x", writer, 0, "t", 0, "a").await, Ok(0));
+        assert_eq!(client.write("x", writer, 1, "t", 0, "a2").await, Ok(1));
+        client.commit_offset("x", writer, "g", "t", 0, 8).await.expect("staged");
+        client.end("x", writer, true).await.expect("committed");
+        assert_eq!(client.values("t", 0, true).await, ["a", "a2"]);
+        assert_eq!(client.offset("g", "t", 0, true).await, Ok(8));
+    });
+    running.stop();
+}
+
+#[test]
+fn a_new_instance_after_a_kill_aborts_what_the_old_one_left() {
+    let world = World::new();
+    let running = world.start();
+    let old = running.run(async {
+        running.client.create("t", 2).await.expect("created");
+        let old = running.client.init("x").await;
+        write(&running.client, old).await;
+        old
+    });
+    running.crash();
+    let running = world.start();
+    running.run(async {
+        let client = &running.client;
+        let new = client.init("x").await;
+        assert!(new.epoch > old.epoch);
+        assert_eq!(client.offset("g", "t", 0, true).await, Ok(-1));
+        assert_eq!(client.end("x", old, true).await, Err(ResponseError::ProducerFenced));
+        client.write("x", new, 0, "t", 0, "new").await.expect("written");
+        client.end("x", new, true).await.expect("committed");
+        assert_eq!(client.values("t", 0, true).await, ["new"]);
+    });
+    running.stop();
+}
+
+#[test]
+fn nothing_is_written_to_a_partition_before_its_transaction_is_recorded() {
+    let world = World::new();
+    let running = world.start();
+    let writer = running.run(async {
+        running.client.create("t", 2).await.expect("created");
+        running.client.init("x").await
+    });
+    running.crash();
+    let running = world.start_frozen_at(Some((Point::TxnBeforeOngoing, 1)));
+    let client = running.client.clone();
+    running.crash_at_point(async { client.write("x", writer, 0, "t", 0, "a").await });
+    drop(client);
+    let running = world.start();
+    running.run(async {
+        let client = &running.client;
+        assert_eq!(client.list_offset("t", 0, -1, false).await, Ok((0, -1)));
+        assert_eq!(client.write("x", writer, 0, "t", 0, "a").await, Ok(0));
+        client.end("x", writer, true).await.expect("committed");
+        assert_eq!(client.values("t", 0, true).await, ["a"]);
+    });
+    running.stop();
+}
+
+#[test]
+fn a_topic_that_was_recorded_and_not_made_is_made_at_the_next_start() {
+    let world = World::new();
+    let running = world.start_frozen_at(Some((Point::BrokerTopicRecorded, 1)));
+    let client = running.client.clone();
+    running.crash_at_point(async { client.create("t", 2).await });
+    drop(client);
+    assert!(!world.files().contains(&"t-0".to_owned()), "{:?}", world.files());
+    let running = world.start();
+    assert!(world.files().contains(&"t-1".to_owned()), "{:?}", world.files());
+    assert_eq!(running.run(running.client.create("t", 2)), Err(ResponseError::TopicAlreadyExists));
+    assert_eq!(running.run(running.client.values("t", 1, true)), [""; 0]);
+    running.stop();
+}

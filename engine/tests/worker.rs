@@ -1,0 +1,418 @@
+//! The worker against a broker in memory: what comes out is the same, whatever is lost on the way, however often a task
+//! starts again, and whoever else holds it.
+
+mod model;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::client::{Client, ClientConfig, Consumer, Isolation, Producer};
+use engine::env::Env;
+use engine::env::real::{EnvOptions, env};
+use engine::record::{BatchBuilder, Compression, Record};
+use engine::stream::aggregates::Count;
+use engine::stream::worker::{
+    Stop, TaskError, TaskSummary, Until, WorkerSettings, WorkerSummary, prepare, run_task, run_worker,
+};
+use engine::stream::{CodecError, Deployment, PayloadCodec, Pipeline, Source, TaskId, Window};
+use engine::types::{Millis, Offset, Partition, Timestamp, TopicPartition};
+use engine::wire::Transport;
+use kafka_protocol::messages::RequestKind;
+use model::{Fate, Model};
+use proptest::prelude::*;
+
+const PARTITIONS: i32 = 2;
+
+/// Records per key and ten seconds; the key is the record's, or its first letter after a repartition.
+fn pipeline(rekeyed: bool) -> Arc<Pipeline> {
+    let write = |_: &[u8], _: Window, count: &u64, out: &mut Vec<u8>| out.extend_from_slice(&count.to_be_bytes());
+    let source = Source { topic: "events".into(), partitions: PARTITIONS, bound: Millis(2_000) };
+    let pipeline = match rekeyed {
+        false => Pipeline::named("counts")
+            .source(source, |_| Ok(()))
+            .key_by_record()
+            .tumbling(Millis(10_000), Millis(0))
+            .aggregate("tens", Count::of())
+            .output(write),
+        true => Pipeline::named("counts")
+            .source(source, |record| Ok(record.key.unwrap_or_default().first().copied().unwrap_or(0)))
+            .key_by("by-letter", 3, |letter: &u8, key: &mut Vec<u8>| key.push(*letter), Letter)
+            .tumbling(Millis(10_000), Millis(0))
+            .aggregate("tens", Count::of())
+            .output(write),
+    };
+    Arc::new(pipeline.expect("a right pipeline"))
+}
+
+struct Letter;
+
+impl PayloadCodec<u8> for Letter {
+    fn encode(&self, letter: &u8, out: &mut Vec<u8>) {
+        out.push(*letter);
+    }
+    fn decode(&self, bytes: &[u8]) -> Result<u8, CodecError> {
+        Ok(bytes[0])
+    }
+}
+
+fn quick() -> ClientConfig {
+    ClientConfig {
+        request_timeout: Duration::from_millis(500),
+        retry_backoff: Duration::from_millis(5),
+        retry_backoff_max: Duration::from_millis(50),
+        retry_for: Duration::from_secs(5),
+    }
+}
+
+fn settings() -> WorkerSettings {
+    WorkerSettings {
+        commit_interval: Duration::from_millis(20),
+        fetch_bytes: 400,
+        fetch_wait: Duration::from_millis(20),
+        flush_bytes: 300,
+        ..WorkerSettings::default()
+    }
+}
+
+struct Bench {
+    env: Env,
+    model: Arc<Model>,
+    client: Client,
+    deployment: Deployment,
+}
+
+impl Bench {
+    async fn new(rekeyed: bool) -> Bench {
+        Bench::with(rekeyed, quick()).await
+    }
+
+    async fn with(rekeyed: bool, config: ClientConfig) -> Bench {
+        let env = env(EnvOptions { log: false, ..EnvOptions::default() });
+        let model = Model::new();
+        let client = Client::new(env.clone(), Arc::clone(&model) as Arc<dyn Transport>, config);
+        let deployment = Deployment::new(pipeline(rekeyed), 1);
+        prepare(&client, &deployment).await.expect("prepare");
+        Bench { env, model, client, deployment }
+    }
+
+    /// `count` events over both partitions and a few keys, some late; then, if asked, the end markers.
+    async fn write(&self, from: i64, count: i64, end: bool) {
+        let producer = Producer::init(&self.client).await.expect("init");
+        for partition in 0..PARTITIONS {
+            let name = TopicPartition::new("events", partition);
+            let mut batch = BatchBuilder::new(Compression::None);
+            for index in (from..from + count).filter(|index| partition_of(*index) == partition) {
+                let late = if index % 17 == 5 { 15_000 } else { 0 };
+                let key = format!("{}-{}", ["a", "b", "c"][(index % 3) as usize], index % 5);
+                batch.push(Timestamp(100_000 + index * 300 - late), Some(key.as_bytes()), Some(b"v"), &[]);
+                if batch.len() == 7 {
+                    producer.send(&name, &mut batch).await.expect("send");
+                }
+            }
+            if !batch.is_empty() {
+                producer.send(&name, &mut batch).await.expect("send");
+            }
+            if end {
+                let marker = i64::MAX.to_be_bytes();
+                batch.push(Timestamp(0), None, None, &[(b"segno.watermark", Some(&marker))]);
+                producer.send(&name, &mut batch).await.expect("send");
+            }
+        }
+    }
+
+    async fn run(&self, until: Until) -> WorkerSummary {
+        let tasks = self.deployment.tasks();
+        let stop = Stop::never();
+        run_worker(&self.env, &self.client, &self.deployment, &tasks, &settings(), until, stop).await.expect("runs")
+    }
+
+    /// The final table: the last committed value per key.
+    async fn table(&self) -> BTreeMap<Vec<u8>, u64> {
+        let mut table = BTreeMap::new();
+        for (key, value) in self.committed(&self.deployment.out_topic()).await {
+            match value {
+                Some(value) => table.insert(key, u64::from_be_bytes(value.try_into().expect("8 bytes"))),
+                None => table.remove(&key),
+            };
+        }
+        table
+    }
+
+    async fn committed(&self, topic: &str) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let partitions = self.client.partitions(topic).await.expect("metadata").expect("a topic");
+        let mut consumer = Consumer::new(&self.client, Isolation::ReadCommitted);
+        let mut ends = BTreeMap::new();
+        for partition in (0..partitions).map(|partition| TopicPartition::new(topic, partition)) {
+            let end = self.client.stable_end(&partition).await.expect("end");
+            ends.insert(partition, end);
+        }
+        consumer.assign(ends.keys().map(|partition| (partition.clone(), Offset::ZERO)));
+        let mut records = Vec::new();
+        let mut scratch = Vec::new();
+        while ends.iter().any(|(partition, end)| consumer.position(partition) < Some(*end)) {
+            for polled in consumer.poll(Duration::ZERO).await.expect("poll") {
+                let keep = |record: &Record<'_>| {
+                    records.push((record.key.expect("a key").to_vec(), record.value.map(<[u8]>::to_vec)));
+                    Ok::<(), engine::client::ClientError>(())
+                };
+                polled.for_each(&mut scratch, keep).expect("records");
+            }
+        }
+        records
+    }
+}
+
+/// Of the event; all events of a key are in one.
+fn partition_of(index: i64) -> i32 {
+    (index % 5) as i32 % PARTITIONS
+}
+
+/// The rows that differ: left, right.
+fn differences(
+    left: &BTreeMap<Vec<u8>, u64>,
+    right: &BTreeMap<Vec<u8>, u64>,
+) -> Vec<(String, Option<u64>, Option<u64>)> {
+    let mut keys: Vec<_> = left.keys().chain(right.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let row = |key: &Vec<u8>| (key.escape_ascii().to_string(), left.get(key).copied(), right.get(key).copied());
+    keys.into_iter().map(row).filter(|(_, left, right)| left != right).take(5).collect()
+}
+
+fn assert_same(left: &BTreeMap<Vec<u8>, u64>, right: &BTreeMap<Vec<u8>, u64>) {
+    assert_eq!(differences(left, right), [], "(row, found, expected)");
+}
+
+/// What must come out, computed from what went in.
+fn expected(from: i64, count: i64, rekeyed: bool) -> (BTreeMap<Vec<u8>, u64>, u64) {
+    let mut table: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    let mut highest = [i64::MIN; PARTITIONS as usize];
+    let mut late_count = 0;
+    for index in from..from + count {
+        let partition = partition_of(index) as usize;
+        let late = if index % 17 == 5 { 15_000 } else { 0 };
+        let time = 100_000 + index * 300 - late;
+        let own = highest[partition].saturating_sub(2_000);
+        highest[partition] = highest[partition].max(time);
+        let start = time - time % 10_000;
+        if own >= start + 10_000 {
+            late_count += 1;
+            continue;
+        }
+        let letter = ["a", "b", "c"][(index % 3) as usize];
+        let mut key = if rekeyed { letter.to_owned() } else { format!("{letter}-{}", index % 5) }.into_bytes();
+        key.extend_from_slice(&start.to_be_bytes());
+        *table.entry(key).or_default() += 1;
+    }
+    (table, late_count)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_went_in_comes_out_once() {
+    for rekeyed in [false, true] {
+        let bench = Bench::new(rekeyed).await;
+        bench.write(0, 200, true).await;
+        let summary = bench.run(Until::EndOfInput).await;
+        let (table, late) = expected(0, 200, rekeyed);
+        assert!(table.len() > 10 && late > 5, "{} rows, {late} late", table.len());
+        assert_same(&bench.table().await, &table);
+        let late_entries = bench.committed(&bench.deployment.late_topic()).await;
+        assert_eq!(late_entries.len() as u64, late);
+        assert_eq!(summary.tasks.values().map(|task| task.late).sum::<u64>(), late);
+        assert!(summary.commits() >= 2, "{}", summary.commits());
+        assert_eq!(summary.restarts(), 0);
+        assert!(!bench.model.has_open_transactions());
+        // Everything is committed: a second run has nothing to do.
+        let again = bench.run(Until::EndOfInput).await;
+        assert_eq!((again.commits(), again.records()), (0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_worker_commits_and_the_next_goes_on() {
+    let bench = Bench::new(false).await;
+    bench.write(0, 120, false).await;
+    let (stopper, stop) = Stop::new();
+    let running = {
+        let (env, client, deployment) = (bench.env.clone(), bench.client.clone(), bench.deployment.clone());
+        tokio::spawn(async move {
+            let tasks = deployment.tasks();
+            run_worker(&env, &client, &deployment, &tasks, &settings(), Until::Stopped, stop).await
+        })
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stopper.stop();
+    let first = running.await.expect("no panic").expect("ends well");
+    assert_eq!(first.records(), 120);
+    bench.write(120, 80, true).await;
+    let second = bench.run(Until::EndOfInput).await;
+    assert_eq!(second.records(), 80 + PARTITIONS as u64, "and the markers");
+    assert_same(&bench.table().await, &expected(0, 200, false).0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_ends_where_it_was_told_to() {
+    let bench = Bench::new(false).await;
+    bench.write(0, 100, false).await;
+    let input = TopicPartition::new("events", 0);
+    let end = bench.client.stable_end(&input).await.expect("end");
+    bench.write(100, 20, false).await;
+    let task = TaskId { stage: 0, partition: Partition(0) };
+    let until = Until::Reached([(input.clone(), end)].into());
+    let summary = run_task(&bench.env, &bench.client, &bench.deployment, task, &settings(), until, Stop::never()).await;
+    let TaskSummary { positions, commits, .. } = summary.expect("ends well");
+    assert!(commits > 0);
+    assert_eq!(positions.len(), 1);
+    assert!(positions[0].1 >= end, "{positions:?}");
+    let group = bench.deployment.group();
+    let committed = bench.client.committed_offsets(&group, &[input], true).await.expect("offsets");
+    assert_eq!(committed, [Some(positions[0].1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_new_is_no_commit() {
+    let bench = Bench::new(false).await;
+    bench.write(0, 10, false).await;
+    let (stopper, stop) = Stop::new();
+    let (_, summary) = tokio::join!(
+        async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            stopper.stop();
+        },
+        async {
+            let tasks = bench.deployment.tasks();
+            run_worker(&bench.env, &bench.client, &bench.deployment, &tasks, &settings(), Until::Stopped, stop)
+                .await
+                .expect("ends well")
+        }
+    );
+    assert!((2..=6).contains(&summary.commits()), "150 commit intervals, {} commits", summary.commits());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_older_of_two_instances_is_fenced_and_its_work_is_not_seen_twice() {
+    let bench = Bench::new(false).await;
+    bench.write(0, 100, false).await;
+    let task = TaskId { stage: 0, partition: Partition(0) };
+    let older = {
+        let (env, client, deployment) = (bench.env.clone(), bench.client.clone(), bench.deployment.clone());
+        tokio::spawn(async move {
+            run_task(&env, &client, &deployment, task, &settings(), Until::EndOfInput, Stop::never()).await
+        })
+    };
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let newer = {
+        let (env, client, deployment) = (bench.env.clone(), bench.client.clone(), bench.deployment.clone());
+        tokio::spawn(async move {
+            let tasks = deployment.tasks();
+            run_worker(&env, &client, &deployment, &tasks, &settings(), Until::EndOfInput, Stop::never()).await
+        })
+    };
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    bench.write(100, 100, true).await;
+    let error = older.await.expect("no panic").expect_err("fenced");
+    assert!(matches!(error, TaskError::Fenced { task: fenced, .. } if fenced == task), "{error}");
+    newer.await.expect("no panic").expect("ends well");
+    assert_same(&bench.table().await, &expected(0, 200, false).0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_range_ends_the_worker_and_is_named() {
+    let bench = Bench::new(false).await;
+    bench.write(0, 100, true).await;
+    bench.model.delete_below("events", 1, 7);
+    let tasks = bench.deployment.tasks();
+    let outcome =
+        run_worker(&bench.env, &bench.client, &bench.deployment, &tasks, &settings(), Until::EndOfInput, Stop::never())
+            .await;
+    let failure = outcome.expect_err("a gap");
+    let (needed, start) = (Offset(0), Offset(7));
+    let gap = TaskError::MissingRange { topic: "events".to_owned(), partition: Partition(1), needed, start };
+    assert_eq!(failure.error, gap);
+    assert!(!bench.model.has_open_transactions(), "what could not go on was aborted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_grew_ends_the_worker() {
+    let bench = Bench::new(false).await;
+    bench.write(0, 10, false).await;
+    let tasks = bench.deployment.tasks();
+    let grow = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bench.model.add_partitions("events", PARTITIONS + 1);
+        bench.write(10, 50, false).await;
+    };
+    let settings = settings();
+    let run =
+        run_worker(&bench.env, &bench.client, &bench.deployment, &tasks, &settings, Until::EndOfInput, Stop::never());
+    let ((), outcome) = tokio::join!(grow, run);
+    let failure = outcome.expect_err("grown");
+    let (expected, found) = (PARTITIONS, PARTITIONS + 1);
+    assert_eq!(failure.error, TaskError::PartitionsChanged { topic: "events".to_owned(), expected, found });
+}
+
+/// Gives up so soon that losses end instances.
+fn impatient() -> ClientConfig {
+    ClientConfig { retry_for: Duration::from_millis(12), ..quick() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_gave_up_starts_again_from_the_log() {
+    for rekeyed in [false, true] {
+        let bench = Bench::with(rekeyed, impatient()).await;
+        bench.write(0, 200, true).await;
+        let mut ends = 0;
+        let mut losing = 0;
+        bench.model.set_fate(move |request| {
+            // Every second commit takes effect untold, and the network is gone for a while.
+            ends += u64::from(matches!(request, RequestKind::EndTxn(_)));
+            if matches!(request, RequestKind::EndTxn(_)) && ends % 2 == 0 {
+                losing = 6;
+                return Fate::LoseReply;
+            }
+            losing -= i32::from(losing > 0);
+            if losing > 0 { Fate::LoseRequest } else { Fate::Deliver }
+        });
+        let summary = bench.run(Until::EndOfInput).await;
+        bench.model.set_fate(|_| Fate::Deliver);
+        assert!(summary.restarts() >= 3, "{} restarts", summary.restarts());
+        assert_same(&bench.table().await, &expected(0, 200, rekeyed).0);
+        assert!(!bench.model.has_open_transactions());
+    }
+}
+
+/// The n-th request meets the n-th fate, from the moment that the worker starts.
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    let fate = prop_oneof![
+        8 => Just(Fate::Deliver),
+        1 => Just(Fate::LoseRequest),
+        2 => Just(Fate::LoseReply),
+        1 => Just(Fate::Twice),
+    ];
+    proptest::collection::vec(fate, 0..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn losses_and_repetitions_change_nothing(fates in fates(), rekeyed: bool, patient: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let bench = Bench::with(rekeyed, if patient { quick() } else { impatient() }).await;
+            bench.write(0, 150, true).await;
+            let mut fates = fates.into_iter();
+            bench.model.set_fate(move |request| match fates.next() {
+                // A repeated InitProducerId is a second instance: it fences the first, as it must.
+                Some(Fate::Twice) if matches!(request, RequestKind::InitProducerId(_)) => Fate::Deliver,
+                Some(fate) => fate,
+                None => Fate::Deliver,
+            });
+            bench.run(Until::EndOfInput).await;
+            bench.model.set_fate(|_| Fate::Deliver);
+            assert_same(&bench.table().await, &expected(0, 150, rekeyed).0);
+            assert!(!bench.model.has_open_transactions());
+        });
+    }
+}

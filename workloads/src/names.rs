@@ -1,0 +1,73 @@
+//! The workloads by name.
+
+use std::sync::Arc;
+
+use sim::workload::Workload;
+
+use crate::pipelines::ClickPipeline;
+
+/// Every workload, in the order in which they are listed and run.
+#[must_use]
+pub fn all() -> Vec<Arc<dyn Workload>> {
+    ClickPipeline::ALL.into_iter().map(|pipeline| Arc::new(pipeline) as Arc<dyn Workload>).collect()
+}
+
+/// No workload has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no pipeline is named {name:?}; the nearest is {nearest:?}, all are {}", known.join(", "))]
+pub struct UnknownName {
+    pub name: String,
+    pub nearest: &'static str,
+    pub known: Vec<&'static str>,
+}
+
+/// The workload of this name.
+///
+/// # Errors
+/// [`UnknownName`], with a name that it is a part of, or the one that takes the fewest changes.
+pub fn by_name(name: &str) -> Result<Arc<dyn Workload>, UnknownName> {
+    let all = all();
+    if let Some(found) = all.iter().find(|workload| workload.name() == name) {
+        return Ok(found.clone());
+    }
+    let known: Vec<&'static str> = all.iter().map(|workload| workload.name()).collect();
+    let distance = |known: &&'static str| (!known.contains(name), changes(name, known));
+    let nearest = known.iter().copied().min_by_key(distance).expect("there are workloads");
+    Err(UnknownName { name: name.to_owned(), nearest, known })
+}
+
+/// How many bytes must be put in, taken out or replaced to make `one` into `other`.
+fn changes(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, byte) in one.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, wanted) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(byte != wanted);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{all, by_name, changes};
+
+    #[test]
+    fn a_misspelt_name_is_answered_with_the_nearest() {
+        for workload in all() {
+            assert_eq!(by_name(workload.name()).map(|found| found.name()), Ok(workload.name()));
+        }
+        assert_eq!(
+            by_name("clickstream-session").map(|found| found.name()).unwrap_err().nearest,
+            "clickstream-sessions"
+        );
+        assert_eq!(
+            by_name("unique-minutes").map(|found| found.name()).unwrap_err().nearest,
+            "clickstream-unique-minutes"
+        );
+        assert_eq!((changes("", "abc"), changes("abc", "abd"), changes("kitten", "sitting")), (3, 1, 3));
+    }
+}

@@ -1,0 +1,252 @@
+//! What the clickstream pipelines compute in a window, and how their panes are written.
+//!
+//! In: clicks of one key and window. Out: a state; from it the bytes of a pane, Avro with the Confluent framing. A pane
+//! holds its window's end; its start and its user are in the output key.
+//!
+//! Invariant: states are sums, minima and maxima, so they are a function of the set of clicks.
+
+use engine::stream::{Aggregate, CodecError, PaneEncoder, RecordTime, Window};
+
+use crate::click::{Click, frame, put_long, take_long};
+
+/// The schema of a pane of `clickstream-sessions`.
+pub const SESSION_SCHEMA: &str = r#"{"type":"record","name":"Session","namespace":"segno","fields":[{"name":"window_end","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"first","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"last","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"events","type":"long"},{"name":"views","type":"long"},{"name":"clicks","type":"long"},{"name":"carts","type":"long"},{"name":"purchases","type":"long"}]}"#;
+/// The low 31 bits of the Rabin fingerprint of [`SESSION_SCHEMA`]'s canonical form.
+pub const SESSION_SCHEMA_ID: u32 = 1_253_274_033;
+
+/// The schema of a pane of the pipelines that count by minute.
+pub const MINUTE_SCHEMA: &str = r#"{"type":"record","name":"Minute","namespace":"segno","fields":[{"name":"window_end","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"events","type":"long"}]}"#;
+/// The low 31 bits of the Rabin fingerprint of [`MINUTE_SCHEMA`]'s canonical form.
+pub const MINUTE_SCHEMA_ID: u32 = 2_040_964_060;
+
+/// The clicks of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionState {
+    /// `i64::MAX` and `i64::MIN` while there is no click.
+    pub first: i64,
+    pub last: i64,
+    /// By [`crate::click::ClickType`].
+    pub kinds: [u64; 4],
+}
+
+/// First and last event time and the number of events of each type.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionAggregate;
+
+impl Aggregate for SessionAggregate {
+    type In = Click;
+    type State = SessionState;
+
+    fn identity(&self) -> SessionState {
+        SessionState { first: i64::MAX, last: i64::MIN, kinds: [0; 4] }
+    }
+
+    fn add(&self, state: &mut SessionState, click: &Click, time: RecordTime<'_>) {
+        state.first = state.first.min(time.at.0);
+        state.last = state.last.max(time.at.0);
+        state.kinds[click.kind as usize] += 1;
+    }
+
+    fn merge(&self, state: &mut SessionState, other: &SessionState) {
+        state.first = state.first.min(other.first);
+        state.last = state.last.max(other.last);
+        for (kind, more) in state.kinds.iter_mut().zip(other.kinds) {
+            *kind += more;
+        }
+    }
+
+    fn encode(&self, state: &SessionState, out: &mut Vec<u8>) {
+        put_long(state.first, out);
+        put_long(state.last, out);
+        for kind in state.kinds {
+            put_long(kind as i64, out);
+        }
+    }
+
+    fn decode(&self, mut bytes: &[u8]) -> Result<SessionState, CodecError> {
+        let mut next = || take_count(&mut bytes);
+        let (first, last) = (next()?, next()?);
+        let mut kinds = [0; 4];
+        for kind in &mut kinds {
+            *kind = next()? as u64;
+        }
+        ended(bytes)?;
+        Ok(SessionState { first, last, kinds })
+    }
+}
+
+/// The number of events.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CountAggregate;
+
+impl Aggregate for CountAggregate {
+    type In = Click;
+    type State = u64;
+    const INVERTIBLE: bool = true;
+
+    fn identity(&self) -> u64 {
+        0
+    }
+
+    fn add(&self, state: &mut u64, _click: &Click, _time: RecordTime<'_>) {
+        *state += 1;
+    }
+
+    fn merge(&self, state: &mut u64, other: &u64) {
+        *state += other;
+    }
+
+    fn subtract(&self, state: &mut u64, _click: &Click, _time: RecordTime<'_>) {
+        *state -= 1;
+    }
+
+    fn encode(&self, state: &u64, out: &mut Vec<u8>) {
+        put_long(*state as i64, out);
+    }
+
+    fn decode(&self, mut bytes: &[u8]) -> Result<u64, CodecError> {
+        let count = take_count(&mut bytes)?;
+        ended(bytes)?;
+        Ok(count as u64)
+    }
+}
+
+fn take_count(bytes: &mut &[u8]) -> Result<i64, CodecError> {
+    take_long(bytes, "the state").map_err(|error| CodecError(error.to_string()))
+}
+
+fn ended(bytes: &[u8]) -> Result<(), CodecError> {
+    if bytes.is_empty() { Ok(()) } else { Err(CodecError(format!("{} bytes follow the state", bytes.len()))) }
+}
+
+/// Writes the panes of `clickstream-sessions`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionPanes;
+
+impl PaneEncoder<SessionState> for SessionPanes {
+    fn encode(&self, _key: &[u8], window: Window, state: &SessionState, out: &mut Vec<u8>) {
+        frame(SESSION_SCHEMA_ID, out);
+        put_long(window.end.0, out);
+        put_long(state.first, out);
+        put_long(state.last, out);
+        put_long(state.kinds.iter().sum::<u64>() as i64, out);
+        for kind in state.kinds {
+            put_long(kind as i64, out);
+        }
+    }
+}
+
+/// Writes the panes of the pipelines that count by minute.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MinutePanes;
+
+impl PaneEncoder<u64> for MinutePanes {
+    fn encode(&self, _key: &[u8], window: Window, events: &u64, out: &mut Vec<u8>) {
+        frame(MINUTE_SCHEMA_ID, out);
+        put_long(window.end.0, out);
+        put_long(*events as i64, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use apache_avro::types::Value;
+    use apache_avro::{Schema, from_avro_datum};
+    use engine::stream::{Tie, laws};
+    use engine::types::{Offset, Partition, Timestamp};
+    use proptest::prelude::*;
+    use serde_avro_fast::schema::SchemaMut;
+
+    use crate::click::{ClickType, FRAME_BYTES};
+    use crate::pipelines::ClickPipeline;
+    use sim::workload::{Row, Workload};
+
+    fn id(schema: &str) -> u32 {
+        let ours = engine::schema::Schema::parse(schema).expect("a valid schema").id().0 as u32;
+        let schema: SchemaMut = schema.parse().expect("a valid schema");
+        let bytes = schema.canonical_form_rabin_fingerprint().expect("a schema without cycles");
+        assert_eq!(u64::from_le_bytes(bytes) as u32 & 0x7fff_ffff, ours);
+        ours
+    }
+
+    proptest! {
+        #[test]
+        fn the_aggregates_keep_the_laws(clicks in prop::collection::vec((-50..50i64, 0..4usize), 0..8)) {
+            let records: Vec<(Click, RecordTime<'static>)> = (0..)
+                .zip(clicks)
+                .map(|(offset, (ts, kind))| {
+                    let kind = ClickType::ALL[kind];
+                    let click = Click { event_id: 1, ts, user_id: "user".into(), product_id: 2, kind };
+                    let tie = Tie::Source { partition: Partition(0), offset: Offset(offset) };
+                    (click, RecordTime { at: Timestamp(ts), tie })
+                })
+                .collect();
+            laws::check(&SessionAggregate, &records);
+            laws::check(&CountAggregate, &records);
+        }
+
+        #[test]
+        fn no_bytes_make_a_state_panic(noise: Vec<u8>) {
+            let _ = SessionAggregate.decode(&noise);
+            let _ = CountAggregate.decode(&noise);
+        }
+    }
+
+    #[test]
+    fn the_schema_ids_are_the_fingerprints_of_the_schemas() {
+        assert_eq!((id(SESSION_SCHEMA), id(MINUTE_SCHEMA)), (SESSION_SCHEMA_ID, MINUTE_SCHEMA_ID));
+    }
+
+    const WINDOW: Window = Window { start: Timestamp(-5), end: Timestamp(1_800_008) };
+
+    fn output_key() -> Vec<u8> {
+        [b"user-1".as_slice(), &WINDOW.start.0.to_be_bytes()].concat()
+    }
+
+    #[track_caller]
+    fn check(pipeline: ClickPipeline, schema: &str, value: &[u8], row: &[(&str, i64)], line: &str) {
+        let (key, read) = pipeline.row(&output_key(), value).expect("a pane");
+        assert_eq!((key.key.as_str(), key.window_start), ("user-1", -5));
+        let mut wanted: Row = row.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        wanted.insert("user_id".to_owned(), "user-1".into());
+        assert_eq!(read, wanted);
+        assert_eq!(pipeline.line(&read), line);
+        let schema = Schema::parse_str(schema).expect("a valid schema");
+        let mut left = &value[FRAME_BYTES..];
+        let Value::Record(fields) = from_avro_datum(&schema, &mut left, None).expect("valid Avro") else {
+            panic!("a pane is a record")
+        };
+        assert!(left.is_empty());
+        assert_eq!(fields[0], ("window_end".to_owned(), Value::TimestampMillis(WINDOW.end.0)));
+        for cut in 0..value.len() {
+            assert!(pipeline.row(&output_key(), &value[..cut]).is_err(), "a pane of {cut} bytes");
+        }
+        assert!(pipeline.row(b"1234567", value).is_err(), "a key without a window start");
+    }
+
+    #[test]
+    fn a_pane_is_read_back_field_by_field_without_the_engine() {
+        let state = SessionState { first: -5, last: 7, kinds: [1, 2, 3, 400] };
+        let mut value = Vec::new();
+        SessionPanes.encode(b"user-1", WINDOW, &state, &mut value);
+        let row = [
+            ("window_end_ms", 1_800_008),
+            ("first_ms", -5),
+            ("last_ms", 7),
+            ("events", 406),
+            ("views", 1),
+            ("clicks", 2),
+            ("carts", 3),
+            ("purchases", 400),
+        ];
+        let line = r#"{"user_id":"user-1","first_ms":-5,"last_ms":7,"events":406,"views":1,"clicks":2,"carts":3,"purchases":400}"#;
+        check(ClickPipeline::Sessions, SESSION_SCHEMA, &value, &row, line);
+
+        value.clear();
+        MinutePanes.encode(b"user-1", WINDOW, &300, &mut value);
+        let row = [("window_end_ms", 1_800_008), ("minute_ms", -5), ("events", 300)];
+        let line = r#"{"user_id":"user-1","minute_ms":-5,"events":300}"#;
+        check(ClickPipeline::Minutes, MINUTE_SCHEMA, &value, &row, line);
+    }
+}
