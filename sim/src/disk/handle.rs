@@ -56,6 +56,14 @@ impl Handle {
         }
     }
 
+    /// One append of eight takes a millisecond, so that a crash can strike within it.
+    async fn now_and_then_a_moment(&self) {
+        let ordinal = self.disk.lock().operations;
+        if counted(self.inner().seed, "append", &self.inner().host, ordinal).is_multiple_of(8) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// The time that a sync takes; whether it fails.
     async fn wait_for_sync(&self) -> bool {
         let inner = self.inner();
@@ -180,18 +188,43 @@ impl OpenFile {
     }
 }
 
+/// An append whose caller has not been told. Its end comes with the answer, or when the caller waits no longer; not with
+/// a crash, which finds it under way.
+struct InFlight<'a> {
+    file: &'a OpenFile,
+    end: u64,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let handle = &self.file.handle;
+        let mut state = handle.disk.lock();
+        if !handle.gate.is_frozen() && state.incarnation == handle.incarnation {
+            state.appended(self.file.inode, self.end);
+        }
+    }
+}
+
+fn len_of(data: &[Bytes]) -> u64 {
+    data.iter().map(|bytes| bytes.len() as u64).sum()
+}
+
 impl File for OpenFile {
     fn append(&self, data: Vec<Bytes>) -> BoxFuture<'_, io::Result<u64>> {
         Box::pin(self.handle.gate.hold(async move {
             self.writable()?;
             if self.handle.inner().is_full() {
                 let part: Vec<Bytes> = data.iter().take(1).map(|bytes| bytes.slice(..bytes.len() / 2)).collect();
-                self.handle.apply(|state| state.append(self.inode, &part)).await;
+                let position = self.handle.apply(|state| state.append(self.inode, &part)).await;
+                drop(InFlight { file: self, end: position + len_of(&part) });
                 return Err(io::Error::new(ErrorKind::StorageFull, "no space left on the disk"));
             }
             let position = self.handle.apply(|state| state.append(self.inode, &data)).await;
+            let in_flight = InFlight { file: self, end: position + len_of(&data) };
             self.handle.trace(Kind::DiskWrite, &format!("{}@{position}", self.name()), &data.concat());
             self.handle.dawdle().await;
+            self.handle.now_and_then_a_moment().await;
+            drop(in_flight);
             Ok(position)
         }))
     }

@@ -2,7 +2,7 @@
 //!
 //! In: the calls of [`engine::env::Disk`], and the world's verdict on a crash ([`Fate`]). Out: what POSIX promises and
 //! not a byte more. Always: bytes are durable after a sync of their file, names after a sync of their directory; a kill
-//! keeps all that was written; a power cut decides for each file and each directory by a draw of its own. Handles of an
+//! keeps all that was written, but perhaps part of the write it struck; a power cut decides for each file and each directory by a draw of its own. Handles of an
 //! incarnation that crashed answer nothing for ever.
 
 mod handle;
@@ -91,7 +91,7 @@ impl SimDisk {
 
     /// The host is gone: decides what is left of its disk, ends its locks and handles.
     pub fn settle(&self, fate: Fate) -> Losses {
-        let losses = settle::settle(&mut self.lock(), fate);
+        let losses = settle::settle(&mut self.lock(), fate, self.0.seed);
         self.0.faults().retain(|fault| matches!(fault.kind, FaultKind::SlowSync { .. } | FaultKind::Full));
         self.0.trace.record(&self.0.host, crate::trace::Kind::Fault, &format!("settle {fate:?}: {losses:?}"), &[]);
         losses

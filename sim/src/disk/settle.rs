@@ -9,12 +9,13 @@ use std::path::PathBuf;
 
 use super::state::{Inode, NameChange, State};
 use crate::draw::Draw;
-use crate::entropy::counted;
+use crate::entropy::{counted, counted_between};
 
 /// How a host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The process died: all that was written is in the page cache, and stays.
+    /// The process died: all that was written is in the page cache, and stays. A write that it died in may be there in
+    /// part.
     Kill,
     /// The power went: what was not synced survives by this draw, or does not.
     PowerCut { draw: u64 },
@@ -45,10 +46,23 @@ impl Losses {
 /// What a disk writes at once.
 const SECTOR: usize = 512;
 
-pub(super) fn settle(state: &mut State, fate: Fate) -> Losses {
+pub(super) fn settle(state: &mut State, fate: Fate, seed: u64) -> Losses {
     state.incarnation += 1;
     state.locks.clear();
     let mut losses = Losses::default();
+    let operations = state.operations;
+    for (id, inode) in state.inodes.iter_mut().filter(|(_, inode)| inode.in_flight > 0) {
+        inode.in_flight = 0;
+        let from = inode.in_flight_from.max(inode.synced).min(inode.data.len());
+        let len = (inode.data.len() - from) as u64;
+        let kept = match counted(seed, "interrupted?", &id.to_string(), operations) % 2 {
+            0 => len,
+            _ => counted_between(seed, "interrupted", &id.to_string(), operations, 0, len),
+        };
+        losses.bytes += len - kept;
+        losses.torn += u64::from(kept > 0 && kept < len);
+        inode.data.truncate(from + kept as usize);
+    }
     if let Fate::PowerCut { draw } = fate {
         // Names and inodes are numbered, not hashed by address: the same crash draws the same.
         for (id, inode) in &mut state.inodes {

@@ -34,6 +34,9 @@ pub(super) struct Inode {
     pub(super) synced: usize,
     /// Durable bytes from `synced` on that were cut off; the cut is not durable.
     pub(super) cut: Vec<u8>,
+    /// Appends whose callers have not been told, and where the first of them begins.
+    pub(super) in_flight: u32,
+    pub(super) in_flight_from: usize,
 }
 
 /// A change of names that no sync of its directory has made durable.
@@ -197,9 +200,20 @@ impl State {
 
     pub(super) fn append(&mut self, inode: InodeId, data: &[Bytes]) -> u64 {
         let inode = self.inodes.get_mut(&inode).expect("an open file has an inode");
-        let position = inode.data.len() as u64;
+        let position = inode.data.len();
+        if inode.in_flight == 0 {
+            inode.in_flight_from = position;
+        }
+        inode.in_flight += 1;
         data.iter().for_each(|bytes| inode.data.extend_from_slice(bytes));
-        position
+        position as u64
+    }
+
+    /// The caller of the append that ended there is told: it is written, and so is what was appended before it.
+    pub(super) fn appended(&mut self, inode: InodeId, end: u64) {
+        let inode = self.inodes.get_mut(&inode).expect("an open file has an inode");
+        inode.in_flight -= 1;
+        inode.in_flight_from = inode.in_flight_from.max(end as usize);
     }
 
     pub(super) fn read(&self, inode: InodeId, position: u64, len: usize) -> Bytes {

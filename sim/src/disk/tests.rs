@@ -62,6 +62,40 @@ fn a_kill_keeps_what_was_written() {
 }
 
 #[test]
+fn a_kill_may_tear_the_write_that_it_strikes_and_no_other() {
+    let (mut whole, mut torn, mut none) = (0, 0, 0);
+    for seed in 0..400 {
+        run(async {
+            let disk = disk(seed);
+            let gate = Gate::default();
+            half_synced(&disk, b"synced", b"").await;
+            let file = open(&disk.handle(gate.clone()), FILE, OpenMode::Append).await;
+            // One that nobody waits for any more was written all the same.
+            drop(tokio::time::timeout(Duration::ZERO, file.append(vec![Bytes::from_static(b"wri")])).await);
+            append(&file, b"tten").await;
+            let mut struck = file.append(vec![Bytes::from_static(b"12345678")]);
+            let waker = std::task::Waker::noop();
+            if struck.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_ready() {
+                return;
+            }
+            gate.freeze();
+            drop(struck);
+            let losses = disk.settle(Fate::Kill);
+            let left = content(&disk).expect("there");
+            let kept = left.strip_prefix(b"syncedwritten").expect("what was written stays");
+            assert!(b"12345678".starts_with(kept));
+            assert_eq!(losses.bytes as usize, 8 - kept.len());
+            match kept.len() {
+                0 => none += 1,
+                8 => whole += 1,
+                _ => torn += 1,
+            }
+        });
+    }
+    assert!(whole > 20 && torn > 20 && none > 5, "{whole} whole, {torn} torn, {none} without a byte");
+}
+
+#[test]
 fn a_power_cut_keeps_what_was_synced_and_tears_the_rest_in_every_way() {
     let unsynced: Vec<u8> = (0..2_000u32).map(|i| (i % 250) as u8 + 1).collect();
     let (mut none, mut all, mut prefix, mut garbage) = (0, 0, 0, 0);
