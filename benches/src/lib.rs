@@ -1,1 +1,18 @@
-//! The ingest and replay benchmark.
+//! The ingest and replay benchmark: a real log on the real disk, through the broker, then replayed from offset 0.
+//!
+//! Start with [`ingest`], then [`replay`]. Each timed phase runs in a process of its own ([`phase`]); [`machine`] says where,
+//! [`cache`] makes a replay cold, and makes sure of it.
+//!
+//! What is absent: virtual time.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the benchmark is above the engine: it measures wall time and reads files"
+)]
+
+pub mod cache;
+pub mod ingest;
+pub mod machine;
+pub mod phase;
+pub mod replay;
+pub mod sums;

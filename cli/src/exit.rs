@@ -7,7 +7,6 @@ use reports::{GateReport, ReproReport, Verdict};
 /// What a command came to. Ordered as [`Exit::worst`] prefers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the codes are a public list; some wait for their command"))]
 pub enum Exit {
     /// Every property held.
     Held = 0,
@@ -94,7 +93,6 @@ pub struct NothingSelected(pub String);
 /// A bug in Segno: exit 70.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}; this is a bug in Segno")]
-#[cfg_attr(not(test), expect(dead_code, reason = "for the commands that can notice one without a panic"))]
 pub struct Bug(pub String);
 
 /// The exit code of an error. A machine that refuses (a full disk, a missing file) is the configuration's: 2.

@@ -10,6 +10,7 @@ mod interrupt;
 mod output;
 mod pipelines;
 mod progress;
+mod run;
 mod runs;
 mod units;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 pub const SCHEMA: &str = "segno.bench/1";
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
     pub schema: String,
     pub pipeline: String,
@@ -20,6 +20,9 @@ pub struct BenchReport {
     pub commit: String,
     pub ingest: Ingest,
     pub replay: Replay,
+    /// Where the tasks of the median warm replay spent their time, seconds summed over tasks.
+    #[serde(default)]
+    pub replay_spent_s: BTreeMap<String, f64>,
     /// Transactions of one replay.
     pub commits: u64,
     pub commit_interval_ms: u64,

@@ -10,6 +10,7 @@ pub mod repro;
 pub mod run;
 pub mod seed;
 pub mod text;
+pub mod text_measured;
 pub mod verdict;
 pub mod violation;
 

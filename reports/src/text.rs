@@ -208,7 +208,7 @@ fn sides(difference: &FirstDifference) -> Vec<(&'static str, String)> {
     sides.iter().map(|(name, row)| (*name, row.as_ref().map_or_else(|| "absent".to_owned(), show))).collect()
 }
 
-fn badge(verdict: Verdict) -> String {
+pub(crate) fn badge(verdict: Verdict) -> String {
     let colour = match verdict {
         Verdict::Pass => AnsiColor::Green,
         Verdict::Inconclusive => AnsiColor::Yellow,

@@ -1,7 +1,10 @@
 //! The subcommands: a file each with `Args` (whose comment is its help) and `run`, and a line in the list below.
 
+mod bench;
+mod bench_phase;
 mod gate;
 mod repro;
+mod run;
 mod seed_worker;
 
 use crate::exit::Exit;
@@ -21,8 +24,12 @@ macro_rules! commands {
 }
 
 commands! {
+    Bench = bench,
+    #[command(hide = true)]
+    BenchPhase = bench_phase,
     Gate = gate,
     Repro = repro,
+    Run = run,
     #[command(hide = true)]
     SeedWorker = seed_worker,
 }

@@ -1,0 +1,222 @@
+//! The ingest phase: generated events become a real log on the real disk, through the broker.
+//!
+//! In: how many events, at which rate. Out: [`IngestOutcome`]: wall time and the latency of every event, from the moment
+//! it was meant to be sent until its acknowledgement, which comes after its sync.
+//!
+//! Open loop: at a rate, event *i* is meant to leave at `start + i / rate` whether or not the earlier ones were
+//! acknowledged; so a stall is charged to every event that it delays. At `max` an event is meant to leave when its batch
+//! is full, and the latency is that of the batch.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use engine::broker::{Broker, BrokerConfig};
+use engine::client::{Client, ClientConfig, Producer, partition_for_key};
+use engine::env::Env;
+use engine::env::real::threads;
+use engine::record::{BatchBuilder, Compression};
+use engine::types::{Timestamp, TopicPartition};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use workloads::click::Click;
+use workloads::clickstream::Clickstream;
+
+/// Records per batch, unless an open loop runs out of events that are due.
+pub const RECORDS_PER_BATCH: usize = 1_000;
+/// How long an open loop gathers events before it sends what is due.
+const LINGER: Duration = Duration::from_millis(2);
+const WATERMARK_HEADER: &[u8] = b"segno.watermark";
+
+/// What to ingest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IngestSpec {
+    pub topic: String,
+    pub events: u64,
+    /// Events per second; `None` = as fast as it goes.
+    pub rate: Option<u64>,
+    pub partitions: i32,
+    pub threads: usize,
+}
+
+/// What one ingest took.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IngestOutcome {
+    pub events: u64,
+    pub seconds: f64,
+    /// Bytes of keys and values, before the log's framing.
+    pub bytes: u64,
+    /// (microseconds, events): the recorded histogram, so that runs can be merged.
+    pub latency_us: Vec<(u64, u64)>,
+}
+
+/// Runs the phase in this process.
+///
+/// # Errors
+/// When the broker refuses or the disk fails.
+pub fn run(env: &Env, data_dir: &Path, spec: &IngestSpec) -> anyhow::Result<IngestOutcome> {
+    let runtime = threads::runtime()?;
+    let (env, spec, data_dir) = (env.clone(), spec.clone(), data_dir.to_owned());
+    runtime.block_on(async move {
+        let broker = Broker::start(env.clone(), BrokerConfig::new(&data_dir)).await?;
+        let client = Client::new(env, broker.local(), ClientConfig::default());
+        client.create_topic(&spec.topic, spec.partitions).await?;
+        let start = Instant::now();
+        let mut workers = Vec::new();
+        for thread in 0..spec.threads {
+            let (client, spec) = (client.clone(), spec.clone());
+            workers.push(threads::start(&format!("ingest-{thread}"), Some(thread), move || async move {
+                Sender::new(&client, &spec, thread, start).await?.run().await
+            })?);
+        }
+        let mut latency = histogram();
+        let mut bytes = 0;
+        for worker in workers {
+            let (part, part_bytes) = worker.finished().await??;
+            latency.add(part).context("two histograms of one shape")?;
+            bytes += part_bytes;
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        broker.stop().await;
+        let latency_us =
+            latency.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value())).collect();
+        Ok(IngestOutcome { events: spec.events, seconds, bytes, latency_us })
+    })
+}
+
+/// Microseconds from 1 to 10 minutes, three digits.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are fixed and valid")
+}
+
+/// One thread's share: every `threads`-th partition. Each thread walks all events in arrival order and skips those of
+/// other partitions, so that a partition keeps arrival order whatever the number of threads.
+struct Sender<'a> {
+    producer: Producer,
+    spec: &'a IngestSpec,
+    stream: Clickstream,
+    /// The partition of each user's key.
+    partition_of: Vec<i32>,
+    lanes: Vec<Lane>,
+    thread: usize,
+    start: Instant,
+    latency: Histogram<u64>,
+    bytes: u64,
+}
+
+/// One partition's open batch, and when its events were meant to leave.
+struct Lane {
+    partition: TopicPartition,
+    batch: BatchBuilder,
+    intended: Vec<Instant>,
+}
+
+impl<'a> Sender<'a> {
+    async fn new(client: &Client, spec: &'a IngestSpec, thread: usize, start: Instant) -> anyhow::Result<Sender<'a>> {
+        let settings = workloads::clickstream::Settings::at_density(spec.events);
+        let partition_of = (0..=settings.users)
+            .map(|user| partition_for_key(user.to_string().as_bytes(), spec.partitions).0)
+            .collect();
+        let lanes = (0..spec.partitions)
+            .map(|partition| Lane {
+                partition: TopicPartition::new(spec.topic.as_str(), partition),
+                batch: BatchBuilder::new(Compression::None),
+                intended: Vec::with_capacity(RECORDS_PER_BATCH),
+            })
+            .collect();
+        Ok(Sender {
+            producer: Producer::init(client).await?,
+            spec,
+            stream: Clickstream::new(settings),
+            partition_of,
+            lanes,
+            thread,
+            start,
+            latency: histogram(),
+            bytes: 0,
+        })
+    }
+
+    fn is_mine(&self, partition: i32) -> bool {
+        partition as usize % self.spec.threads == self.thread
+    }
+
+    async fn run(mut self) -> anyhow::Result<(Histogram<u64>, u64)> {
+        let mut value = Vec::with_capacity(64);
+        let mut due_until = 0;
+        for index in 0..self.spec.events {
+            if let Some(rate) = self.spec.rate
+                && index >= due_until
+            {
+                due_until = self.wait_for(index, rate).await?;
+            }
+            let record = self.stream.record(index);
+            let partition = self.partition_of[record.user_id as usize];
+            if !self.is_mine(partition) {
+                continue;
+            }
+            let intended = match self.spec.rate {
+                Some(rate) => self.start + Duration::from_secs_f64(index as f64 / rate as f64),
+                None => Instant::now(),
+            };
+            let click = Click::from(record);
+            value.clear();
+            click.encode(&mut value);
+            let lane = &mut self.lanes[partition as usize];
+            lane.batch.push(Timestamp(click.ts), Some(click.user_id.as_bytes()), Some(&value), &[]);
+            lane.intended.push(intended);
+            self.bytes += (click.user_id.len() + value.len()) as u64;
+            if lane.batch.len() >= RECORDS_PER_BATCH {
+                self.flush(RECORDS_PER_BATCH).await?;
+            }
+        }
+        self.flush(1).await?;
+        self.end().await?;
+        Ok((self.latency, self.bytes))
+    }
+
+    /// Sends what is gathered, then waits until event `index` is due; returns how many events are due by then.
+    async fn wait_for(&mut self, index: u64, rate: u64) -> anyhow::Result<u64> {
+        self.flush(1).await?;
+        let intended = self.start + Duration::from_secs_f64(index as f64 / rate as f64);
+        let now = Instant::now();
+        if intended + LINGER > now {
+            tokio::time::sleep(intended + LINGER - now).await;
+        }
+        let due = (self.start.elapsed().as_secs_f64() * rate as f64) as u64;
+        Ok(due.max(index + 1))
+    }
+
+    /// Sends every batch of at least `records` records in one request.
+    async fn flush(&mut self, records: usize) -> anyhow::Result<()> {
+        let mut ready: Vec<&mut Lane> = self.lanes.iter_mut().filter(|lane| lane.batch.len() >= records).collect();
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let mut batches: Vec<_> = ready.iter_mut().map(|lane| (lane.partition.clone(), &mut lane.batch)).collect();
+        self.producer.send_all(&mut batches).await?;
+        drop(batches);
+        let acknowledged = Instant::now();
+        for lane in ready {
+            for intended in lane.intended.drain(..) {
+                let us = acknowledged.saturating_duration_since(intended).as_micros() as u64;
+                self.latency.saturating_record(us.max(1));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the end marker of each of this thread's partitions.
+    async fn end(&mut self) -> anyhow::Result<()> {
+        let end = Timestamp::MAX.0.to_be_bytes();
+        for index in 0..self.lanes.len() {
+            if !self.is_mine(index as i32) {
+                continue;
+            }
+            let lane = &mut self.lanes[index];
+            lane.batch.push(Timestamp(0), None, None, &[(WATERMARK_HEADER, Some(&end))]);
+            self.producer.send(&lane.partition, &mut lane.batch).await?;
+        }
+        Ok(())
+    }
+}

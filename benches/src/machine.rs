@@ -1,0 +1,91 @@
+//! Where a figure was measured: the machine, the build, what this process has used.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+/// The machine, in a few fields that decide whether two figures may be compared.
+pub fn describe() -> BTreeMap<String, Value> {
+    let uname = rustix::system::uname();
+    let text = |value: &std::ffi::CStr| value.to_string_lossy().into_owned();
+    BTreeMap::from([
+        ("cpu".to_owned(), json!(cpu_model())),
+        ("cores".to_owned(), json!(engine::env::real::threads::cores())),
+        ("memory_bytes".to_owned(), json!(memory_bytes())),
+        ("os".to_owned(), json!(format!("{} {}", text(uname.sysname()), text(uname.release())))),
+        ("arch".to_owned(), json!(text(uname.machine()))),
+    ])
+}
+
+/// The commit of the working directory, `-dirty` when it has changes; `unknown` outside of a checkout.
+pub fn commit() -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    match git(&["rev-parse", "--short=12", "HEAD"]) {
+        Some(head) => match git(&["status", "--porcelain", "--untracked-files=no"]) {
+            Some(changes) if changes.is_empty() => head,
+            _ => format!("{head}-dirty"),
+        },
+        None => "unknown".to_owned(),
+    }
+}
+
+fn cpu_model() -> String {
+    field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn memory_bytes() -> u64 {
+    field("/proc/meminfo", "MemTotal").and_then(|text| kib(&text)).unwrap_or(0)
+}
+
+/// The most memory this process has held at once.
+pub fn peak_rss_bytes() -> u64 {
+    field("/proc/self/status", "VmHWM").and_then(|text| kib(&text)).unwrap_or(0)
+}
+
+/// CPU time of all threads of this process so far, user and system.
+pub fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// The value of `name: value` in a file of `/proc`.
+fn field(path: &str, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+fn kib(text: &str) -> Option<u64> {
+    text.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Keeps this whole process, and the threads that it will start, on its first `count` cores.
+pub fn limit_cores(count: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let Ok(allowed) = sched_getaffinity(None) else { return };
+    let mut few = CpuSet::new();
+    (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).take(count.max(1)).for_each(|core| few.set(core));
+    // Where it cannot be done the figure is for all cores; `machine.cores` tells how many there are.
+    let _ = sched_setaffinity(None, &few);
+}
+
+/// Bytes of the segment files of a topic's partitions below a broker's data directory.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub fn topic_bytes(data_dir: &std::path::Path, topic: &str, partitions: i32) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for partition in 0..partitions {
+        for entry in std::fs::read_dir(data_dir.join(format!("{topic}-{partition}")))? {
+            let entry = entry?;
+            if entry.path().extension().is_some_and(|extension| extension == "log") {
+                bytes += entry.metadata()?.len();
+            }
+        }
+    }
+    Ok(bytes)
+}

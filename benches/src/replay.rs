@@ -1,0 +1,208 @@
+//! The replay phase: a fresh process reads a recovered log from offset 0 through a pipeline, with exactly-once commits.
+//!
+//! In: a data directory that an ingest filled. Out: [`ReplayOutcome`]: wall and CPU time from the first fetch to the last
+//! commit, and what the output adds up to, read back from the log after the clock has stopped.
+//!
+//! The worker is embedded: the broker's in-process transport, the same code that the simulator gates.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use engine::broker::{Broker, BrokerConfig};
+use engine::client::{Client, ClientConfig, Isolation, for_each_committed};
+use engine::env::Env;
+use engine::env::real::threads;
+use engine::stream::worker::{Stop, Until, WorkerSettings, WorkerSummary, prepare, run_worker};
+use engine::stream::{Deployment, Pipeline};
+use engine::types::{Offset, TopicPartition};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use sim::workload::{Row, Workload};
+
+use crate::machine;
+
+/// What one replay took, and what came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplayOutcome {
+    /// Records of the source, the end markers left out.
+    pub events: u64,
+    pub seconds: f64,
+    pub cpu_s: f64,
+    /// Opening and recovering the log, before the clock starts.
+    pub recovery_s: f64,
+    pub commits: u64,
+    pub peak_rss_bytes: u64,
+    pub panes: u64,
+    pub output_checksum: String,
+    /// Sums over the numeric fields of the final panes.
+    pub sums: BTreeMap<String, i64>,
+    /// Where the tasks' time went, seconds summed over tasks.
+    pub spent_s: BTreeMap<String, f64>,
+}
+
+/// Runs the phase in this process, as version `version` of the pipeline, on `threads` threads.
+///
+/// # Errors
+/// When a task cannot go on, or the output cannot be read back.
+pub fn run(
+    env: &Env,
+    data_dir: &Path,
+    workload: &Arc<dyn Workload>,
+    pipeline: Pipeline,
+    version: u32,
+    threads: usize,
+) -> anyhow::Result<ReplayOutcome> {
+    let runtime = threads::runtime()?;
+    let deployment = Deployment { pipeline: Arc::new(pipeline), version };
+    let outcome = runtime.block_on(async {
+        let began = Instant::now();
+        let broker = Broker::start(env.clone(), BrokerConfig::new(data_dir)).await?;
+        let client = Client::new(env.clone(), broker.local(), ClientConfig::default());
+        let recovery_s = began.elapsed().as_secs_f64();
+        prepare(&client, &deployment).await?;
+
+        let (started, cpu_before) = (Instant::now(), machine::cpu_seconds());
+        let summary = work(env, &client, &deployment, threads).await?;
+        let seconds = started.elapsed().as_secs_f64();
+        let cpu_s = machine::cpu_seconds() - cpu_before;
+        let peak_rss_bytes = machine::peak_rss_bytes();
+
+        let output = read_output(&client, &deployment.out_topic(), &**workload).await?;
+        broker.stop().await;
+        Ok(ReplayOutcome {
+            events: source_events(&summary),
+            seconds,
+            cpu_s,
+            recovery_s,
+            commits: summary.commits(),
+            peak_rss_bytes,
+            panes: output.panes,
+            output_checksum: format!("{:032x}", output.checksum),
+            sums: output.sums,
+            spent_s: spent(&summary),
+        })
+    });
+    outcome
+}
+
+/// Runs every task until its input ends, spread over pinned threads with a runtime each.
+async fn work(env: &Env, client: &Client, deployment: &Deployment, threads: usize) -> anyhow::Result<WorkerSummary> {
+    let tasks = deployment.tasks();
+    let (stopper, stop) = Stop::new();
+    let mut workers = Vec::new();
+    for thread in 0..threads {
+        let share: Vec<_> = tasks.iter().copied().skip(thread).step_by(threads).collect();
+        if share.is_empty() {
+            continue;
+        }
+        let (env, client, deployment) = (env.clone(), client.clone(), deployment.clone());
+        let (stopper, stop) = (stopper.clone(), stop.clone());
+        workers.push(threads::start(&format!("worker-{thread}"), Some(thread), move || async move {
+            let settings = WorkerSettings::default();
+            let outcome = run_worker(&env, &client, &deployment, &share, &settings, Until::EndOfInput, stop).await;
+            if outcome.is_err() {
+                stopper.stop();
+            }
+            outcome
+        })?);
+    }
+    let mut all = WorkerSummary::default();
+    for worker in workers {
+        let summary = worker.finished().await??;
+        all.tasks.extend(summary.tasks);
+    }
+    Ok(all)
+}
+
+/// Records of the first stage's tasks that are no markers.
+fn source_events(summary: &WorkerSummary) -> u64 {
+    let source = summary.tasks.iter().filter(|(task, _)| task.stage == 0);
+    source.map(|(_, task)| task.stats.records - task.stats.markers).sum()
+}
+
+fn spent(summary: &WorkerSummary) -> BTreeMap<String, f64> {
+    let sum = |part: fn(&engine::stream::worker::TaskSummary) -> Duration| -> f64 {
+        summary.tasks.values().map(|task| part(task).as_secs_f64()).sum()
+    };
+    BTreeMap::from([
+        ("waiting".to_owned(), sum(|task| task.waiting)),
+        ("processing".to_owned(), sum(|task| task.processing)),
+        ("committing".to_owned(), sum(|task| task.committing)),
+        ("restoring".to_owned(), sum(|task| task.restoring)),
+    ])
+}
+
+/// What the final table adds up to.
+#[derive(Default)]
+struct Output {
+    panes: u64,
+    checksum: u128,
+    sums: BTreeMap<String, i64>,
+}
+
+/// The final panes are folded one by one, so that only keys and values are held.
+async fn read_output(client: &Client, topic: &str, workload: &dyn Workload) -> anyhow::Result<Output> {
+    let partitions = client.partitions(topic).await?.with_context(|| format!("there is no topic `{topic}`"))?;
+    let mut output = Output::default();
+    let mut scratch = Vec::new();
+    for partition in 0..partitions {
+        // A key lives in one partition.
+        let mut table: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        let partition = TopicPartition::new(topic, partition);
+        let end = client.stable_end(&partition).await?;
+        let mut next = Offset::ZERO;
+        while next < end {
+            let isolation = Isolation::ReadCommitted;
+            let fetched = client.fetch(&partition, next, 4 << 20, Duration::ZERO, isolation).await?;
+            let after = for_each_committed(
+                &partition,
+                &fetched,
+                next,
+                isolation,
+                &mut scratch,
+                |record| -> anyhow::Result<()> {
+                    let key = record.key.context("an output record has a key")?;
+                    match record.value {
+                        Some(value) => table.insert(key.to_vec(), value.to_vec()),
+                        None => table.remove(key),
+                    };
+                    Ok(())
+                },
+            )?;
+            anyhow::ensure!(after > next, "{partition}: nothing at offset {next}, below the stable end {end}");
+            next = after;
+        }
+        for (key, value) in &table {
+            let (_, row) = workload.row(key, value).map_err(|reason| anyhow::anyhow!("an output record: {reason}"))?;
+            output.add(workload, &row);
+        }
+    }
+    Ok(output)
+}
+
+impl Output {
+    fn add(&mut self, workload: &dyn Workload, row: &Row) {
+        let number = |field: &str| row.get(field).and_then(serde_json::Value::as_i64);
+        let mut add = |name: &str, value: i64| *self.sums.entry(name.to_owned()).or_default() += value;
+        let events = number("events").unwrap_or(0);
+        add("events", events);
+        match (number("first_ms"), number("last_ms")) {
+            (Some(first), Some(last)) => {
+                add("sessions", 1);
+                add("duration_ms", last - first);
+            }
+            _ => {
+                add("panes", 1);
+                let most = self.sums.entry("max_events".to_owned()).or_default();
+                *most = (*most).max(events);
+            }
+        }
+        self.panes += 1;
+        let digest = Sha256::digest(workload.line(row).as_bytes());
+        let first = u128::from_le_bytes(digest[..16].try_into().expect("16 of 32 bytes"));
+        self.checksum = self.checksum.wrapping_add(first);
+    }
+}
