@@ -1,6 +1,7 @@
 //! A task's changelog as the checks read it: what each committed transaction said of itself, and what it left behind.
 //!
-//! Re-implemented from the page at the top of `engine/src/stream/changelog.rs` (version 1 of its bytes); no code is shared.
+//! Re-implemented from the page at the top of `engine/src/stream/changelog.rs` (version 1 of its bytes), and for a group's
+//! offsets from `engine/src/broker/offsets.rs`; no code is shared.
 //!
 //! In: one changelog partition. Out: a [`Cut`] per committed transaction, in order, with the digests recomputed from the
 //! state that its changes and all before it make.
@@ -12,6 +13,9 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::log::{Entry, PartitionLog, Writer};
 use crate::evidence::WindowRule;
+
+/// Where groups' offsets are.
+pub const GROUP_OFFSETS: &str = "__consumer_offsets";
 
 const VERSION: u16 = 1;
 const TAG_COMMIT: u8 = 0;
@@ -180,10 +184,18 @@ fn timers(state: &BTreeMap<Bytes, Bytes>, watermarks: &[i64], window: WindowRule
     Ok(sum)
 }
 
-/// A committed offset in `__consumer_offsets`: group, topic, partition, offset.
+/// A committed offset in `__consumer_offsets`, in Kafka's own bytes: group, topic, partition, offset.
+///
+/// ```text
+/// key    i16 version = 1, string group, string topic, i32 partition
+/// value  i16 version = 3, i64 offset, i32 leader epoch, string metadata, i64 commit time
+/// ```
 pub fn group_offset(entry: &Entry) -> Option<(&str, &str, i32, i64)> {
     let mut key = entry.key.as_deref()?;
     let mut value = entry.value.as_deref()?;
+    if i16::from_be_bytes(take(&mut key).ok()?) != 1 || i16::from_be_bytes(take(&mut value).ok()?) != 3 {
+        return None;
+    }
     let group = text(&mut key)?;
     let topic = text(&mut key)?;
     let partition = i32::from_be_bytes(take(&mut key).ok()?);

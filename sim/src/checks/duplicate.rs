@@ -1,9 +1,9 @@
-//! Every send is in the log at most once, acknowledged or not, however often it was retried; and no partition holds
-//! one producer's sequence number twice.
+//! Every send is in the log at most once, acknowledged or not, however often it was retried; no partition holds one
+//! producer's sequence number twice; and no source record goes to the owner of its key twice.
 
 use std::collections::BTreeMap;
 
-use super::{Case, Check, Violation};
+use super::{Case, Check, Violation, source};
 
 const NAME: &str = "duplicate";
 
@@ -35,6 +35,22 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
                         batch.base_sequence, batch.base_offset
                     ),
                 ));
+            }
+        }
+    }
+    for topic in case.runs().iter().flat_map(|(_, names, _)| &names.repartition_topics) {
+        let mut carried = BTreeMap::new();
+        for (partition, log) in case.logs.topic(topic) {
+            let data = log.committed().filter(|entry| entry.marker().is_none());
+            for (entry, (source, offset, _)) in data.filter_map(|entry| Some((entry, source::frame(entry)?))) {
+                let place = format!("[{partition}]@{}", entry.offset);
+                if let Some(first) = carried.insert((source, offset), place.clone()) {
+                    let record = format!("{}[{source}]@{offset}", case.evidence.source);
+                    found.push(Violation::new(
+                        NAME,
+                        format!("{topic} carries {record} at {first} and again at {place}"),
+                    ));
+                }
             }
         }
     }
@@ -83,6 +99,23 @@ mod tests {
         assert_eq!(
             messages(&super::CHECK, &evidence(&disk)),
             ["other[0]: producer 5 epoch 0 sequence 1 is at offset 1 and again at 2"]
+        );
+    }
+
+    #[test]
+    fn a_source_record_that_is_carried_twice_is_named() {
+        let frame = |offset: i64| {
+            let value = [&0i32.to_be_bytes()[..], &offset.to_be_bytes(), &0i64.to_be_bytes()].concat();
+            record(1).key("k").value(value)
+        };
+        let mut disk = Disk::new();
+        disk.plain("app.1.by-user-repartition", 0, &[frame(0), frame(1)]);
+        disk.plain("app.1.by-user-repartition", 1, &[frame(1)]);
+        let mut evidence = evidence(&disk);
+        evidence.live.repartition_topics = vec!["app.1.by-user-repartition".into()];
+        assert_eq!(
+            messages(&super::CHECK, &evidence),
+            ["app.1.by-user-repartition carries source[0]@1 at [0]@1 and again at [1]@0"]
         );
     }
 

@@ -113,7 +113,9 @@ pub fn task() -> TaskNames {
 
 pub fn group_offset(group: &str, topic: &str, partition: i32, offset: i64) -> Rec {
     let text = |text: &str| [&(text.len() as i16).to_be_bytes()[..], text.as_bytes()].concat();
-    record(0).key([text(group), text(topic), partition.to_be_bytes().to_vec()].concat()).value(offset.to_be_bytes())
+    let key = [1i16.to_be_bytes().to_vec(), text(group), text(topic), partition.to_be_bytes().to_vec()].concat();
+    let value = [&3i16.to_be_bytes()[..], &offset.to_be_bytes(), &(-1i32).to_be_bytes(), &text(""), &[0; 8]].concat();
+    record(0).key(key).value(value)
 }
 
 /// A commit of [`task`], right unless one of the last fields says otherwise.

@@ -1,10 +1,12 @@
 //! Nothing that a reader is told goes back: not its own position, not a partition's high watermark, stable offset or
-//! start. "Later" means that the second question was asked after the first answer had come.
+//! start; nor do the offsets that a group commits. "Later" means that the second question was asked after the first answer
+//! had come.
 
 use std::collections::BTreeMap;
 
 use engine::types::{Offset, TopicPartition};
 
+use super::changelog::{GROUP_OFFSETS, group_offset};
 use super::{Case, Check, Violation};
 use crate::evidence::PollRecord;
 
@@ -15,6 +17,7 @@ pub const CHECK: Check =
 
 fn check(case: &Case<'_>) -> Vec<Violation> {
     let mut found = positions(case);
+    found.extend(groups(case));
     let mut partitions: BTreeMap<&TopicPartition, Vec<&PollRecord>> = BTreeMap::new();
     for poll in &case.evidence.history.polls {
         partitions.entry(&poll.partition).or_default().push(poll);
@@ -54,6 +57,24 @@ fn positions(case: &Case<'_>) -> Vec<Violation> {
             found.push(Violation::new(NAME, message));
         }
         *position = poll.next.max(*position);
+    }
+    found
+}
+
+/// The offsets that groups committed, in the order of the log.
+fn groups(case: &Case<'_>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut last: BTreeMap<(&str, &str, i32), i64> = BTreeMap::new();
+    for (_, log) in case.logs.topic(GROUP_OFFSETS) {
+        for entry in log.committed() {
+            let Some((group, topic, partition, offset)) = group_offset(entry) else { continue };
+            let before = last.entry((group, topic, partition)).or_insert(offset);
+            if offset < *before {
+                let message = format!("group {group} commits {topic}[{partition}] at {offset} after {before}");
+                found.push(Violation::new(NAME, message));
+            }
+            *before = offset.max(*before);
+        }
     }
     found
 }
@@ -122,6 +143,16 @@ mod tests {
             polls[1].sequential = false;
         };
         assert_eq!(polls(task), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_group_that_commits_a_lower_offset_is_caught_unless_it_was_aborted() {
+        let mut disk = Disk::new();
+        for (epoch, offset, commit) in [(0, 4, true), (1, 2, false), (2, 4, true), (3, 3, true)] {
+            disk.in_transaction("__consumer_offsets", 0, (5, epoch), &[group_offset("app.1", SOURCE, 0, offset)]);
+            disk.marker("__consumer_offsets", 0, (5, epoch + 1), commit);
+        }
+        assert_eq!(messages(&super::CHECK, &evidence(&disk)), ["group app.1 commits source[0] at 3 after 4"]);
     }
 
     #[test]

@@ -5,13 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::changelog::{Cut, group_offset};
+use super::changelog::{Cut, GROUP_OFFSETS, group_offset};
 use super::log::Writer;
 use super::{Case, Check, Violation};
 use crate::evidence::{RunNames, TaskNames};
 
 const NAME: &str = "single-cut";
-const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 pub const CHECK: Check =
     Check { name: NAME, holds_when: "each commit record agrees with what the same transaction wrote", run: check };
@@ -79,7 +78,7 @@ fn wrote(case: &Case<'_>) -> BTreeMap<Writer, Wrote> {
         for entry in log.committed() {
             let Some(index) = entry.transaction else { continue };
             let wrote = all.entry(log.transactions[index].writer).or_default();
-            if topic != OFFSETS_TOPIC {
+            if topic != GROUP_OFFSETS {
                 *wrote.outputs.entry(format!("{topic}[{partition}]")).or_default() += 1;
             } else if let Some((group, topic, partition, offset)) = group_offset(entry) {
                 let before = wrote.offsets.insert((group.to_owned(), topic.to_owned(), partition), offset);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use reports::Cause;
 
-use super::log::Logs;
+use super::log::{Entry, Logs};
 use crate::evidence::Evidence;
 use crate::workload::{LogRecord, RowKey, Shape, Workload};
 
@@ -95,6 +95,18 @@ impl Source {
         near.sort_by_key(|(_, cause)| (cause.partition, cause.offset));
         near.into_iter().map(|(_, cause)| cause).collect()
     }
+}
+
+/// What a repartition topic carries of a source record: partition, offset, and the watermark before it.
+///
+/// ```text
+/// source partition i32 ‖ source offset i64 ‖ own watermark i64 ‖ payload
+/// ```
+pub fn frame(entry: &Entry) -> Option<(i32, i64, i64)> {
+    let (partition, rest) = entry.value.as_deref()?.split_first_chunk::<4>()?;
+    let (offset, rest) = rest.split_first_chunk::<8>()?;
+    let (own, _) = rest.split_first_chunk::<8>()?;
+    Some((i32::from_be_bytes(*partition), i64::from_be_bytes(*offset), i64::from_be_bytes(*own)))
 }
 
 /// Undecodable records do not move the watermark. Whether one is, is asked of the independent function.

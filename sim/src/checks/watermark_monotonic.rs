@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::log::{Entry, PartitionLog};
-use super::{Case, Check, Violation};
+use super::{Case, Check, Violation, source};
 use crate::evidence::{RunNames, TaskNames};
 
 const NAME: &str = "watermark-monotonic";
@@ -99,14 +99,14 @@ fn repartition(case: &Case<'_>, run: &str, names: &RunNames) -> Vec<Violation> {
                     *before = watermark.max(*before);
                     continue;
                 }
-                match entry.value.as_deref().and_then(frame) {
+                match source::frame(entry) {
                     None => {
                         found.push(Violation::new(NAME, format!("{place} is neither a marker nor a framed record")))
                     }
-                    Some((source, offset, own)) => {
-                        let due = case.source.watermark_before(source, offset);
-                        let from = format!("{}[{source}]@{offset}", case.source.topic);
-                        if case.source.at(source, offset).is_none() {
+                    Some((origin, offset, own)) => {
+                        let due = case.source.watermark_before(origin, offset);
+                        let from = format!("{}[{origin}]@{offset}", case.source.topic);
+                        if case.source.at(origin, offset).is_none() {
                             let message = format!("{place} carries {from}, which is no committed record");
                             found.push(Violation::new(NAME, message));
                         } else if own != due {
@@ -117,7 +117,7 @@ fn repartition(case: &Case<'_>, run: &str, names: &RunNames) -> Vec<Violation> {
                             );
                             found.push(Violation::new(NAME, message));
                         }
-                        if let Some(announced) = announced.get(&source).filter(|announced| **announced > own) {
+                        if let Some(announced) = announced.get(&origin).filter(|announced| **announced > own) {
                             let message = format!(
                                 "{place} carries {from}, whose watermark is {}, after its channel announced {}",
                                 show(own),
@@ -131,14 +131,6 @@ fn repartition(case: &Case<'_>, run: &str, names: &RunNames) -> Vec<Violation> {
         }
     }
     found
-}
-
-/// source partition i32 ‖ source offset i64 ‖ own watermark i64 ‖ payload
-fn frame(value: &[u8]) -> Option<(i32, i64, i64)> {
-    let (partition, rest) = value.split_first_chunk::<4>()?;
-    let (offset, rest) = rest.split_first_chunk::<8>()?;
-    let (own, _) = rest.split_first_chunk::<8>()?;
-    Some((i32::from_be_bytes(*partition), i64::from_be_bytes(*offset), i64::from_be_bytes(*own)))
 }
 
 fn show(watermark: i64) -> String {
