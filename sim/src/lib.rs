@@ -10,6 +10,7 @@ compile_error!(
 pub mod campaign;
 pub mod draw;
 pub mod faults;
+pub mod phases;
 pub mod plan;
 pub mod seed;
 pub mod trace;

@@ -71,6 +71,10 @@ pub struct EngineSettings {
     pub fetch_wait_ms: u64,
     pub request_timeout_ms: u64,
     pub txn_timeout_ms: u64,
+    /// Outputs beyond this go into the open transaction before its commit is due.
+    pub flush_bytes: u64,
+    /// A send of the source's producer that takes longer is left in doubt, and the next goes ahead.
+    pub patience_ms: u64,
     /// Events that the source's producer puts into one batch at most.
     pub batch_events: u32,
     pub lz4: bool,
@@ -130,7 +134,12 @@ pub enum Host {
 impl Plan {
     /// Expands a seed for a workload.
     pub fn draw(workload: &dyn Workload, seed: u64, tier: Option<Tier>) -> Plan {
-        Plan::expand(workload.name(), seed, tier)
+        let mut plan = Plan::expand(workload.name(), seed, tier);
+        if workload.pipeline(&plan.shape).is_err() {
+            // Some pipelines cannot be that patient: a deduplication horizon must cover it.
+            plan.shape.allowed_lateness = Millis(0);
+        }
+        plan
     }
 
     /// Expands a seed. The tier is a function of (pipeline, seed) unless it is forced.
@@ -296,6 +305,8 @@ impl EngineSettings {
             fetch_wait_ms: *draw.pick(&[50, 100, 250]),
             request_timeout_ms: *draw.pick(&[400, 800]),
             txn_timeout_ms: *draw.pick(&[2_000, 4_000]),
+            flush_bytes: *draw.pick(&[1, 1_024, 1 << 20]),
+            patience_ms: *draw.pick(&[100, 300, 2_000]),
             batch_events: *draw.pick(&[1, 4, 16, 64]),
             lz4: draw.chance(1, 2),
         }

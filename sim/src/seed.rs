@@ -3,11 +3,23 @@
 //! In: a workload and a plan. Out: a [`SeedReport`], and the trace's lines if they are asked for.
 //!
 //! Invariant: the same plan gives the same report but for `wall_ms`, in this process or another.
+//! Invariant: a panic, wherever it happens in the engine, is a violation of this seed and of no other.
 
-use reports::SeedReport;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
-use crate::plan::Plan;
-use crate::workload::Workload;
+use reports::{SeedReport, Verdict};
+
+use crate::checks::{self, Case, Violation};
+use crate::evidence::Liveness;
+use crate::phases::{Phases, Stop};
+use crate::plan::{Plan, PlanError};
+use crate::trace::Trace;
+use crate::workload::{EventKind, SourceEvent, Workload};
+use crate::world::{World, hosts};
 
 /// What to do besides running.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,14 +38,171 @@ pub struct Run {
 }
 
 /// Rare states that the default gate must have seen.
-pub const REQUIRED_STATES: &[&str] = &[];
+pub const REQUIRED_STATES: &[&str] = &[
+    "crash-between-flush-and-commit",
+    "crash-between-decision-and-end",
+    "crash-between-write-and-sync",
+    "crash-during-restore",
+    "unsynced-bytes-lost",
+    "torn-tail-recovered",
+    "zombie-fenced",
+    "state-restored",
+    "late-event-after-close",
+    "session-bridge-after-emission",
+    "duplicate-dropped",
+    "aborted-transaction",
+    "send-in-doubt",
+    "more-workers-than-partitions",
+    "empty-log",
+];
 
 /// Runs a plan and judges it.
 pub fn run_plan(workload: &dyn Workload, plan: &Plan) -> SeedReport {
     run_plan_with(workload, plan, RunOptions::default()).report
 }
 
-pub fn run_plan_with(_workload: &dyn Workload, plan: &Plan, _options: RunOptions) -> Run {
-    let report = SeedReport::empty(plan.pipeline.clone(), plan.seed, plan.tier);
-    Run { report, trace: None }
+/// [`run_plan`], and more.
+pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) -> Run {
+    let trace = Trace::new(plan.tick_ms(), options.keep_trace);
+    listen_to_panics();
+    PANIC.with_borrow_mut(|panic| *panic = Some(String::new()));
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(workload, plan, options, &trace)));
+    let said = PANIC.with_borrow_mut(Option::take).unwrap_or_default();
+    let mut report = outcome.unwrap_or_else(|payload| {
+        let said = if said.is_empty() { message_of(&*payload) } else { said };
+        let mut report = SeedReport::empty(plan.pipeline.clone(), plan.seed, plan.tier);
+        report.steps = trace.step();
+        report.violations = vec![judged(plan, Violation::new("no-panic", said))];
+        report
+    });
+    report.trace_hash = trace.hash();
+    report.virtual_ms = report.steps * plan.tick_ms();
+    if !report.violations.is_empty() {
+        report.verdict = Verdict::Violation;
+        report.plan = Some(plan.to_toml());
+    }
+    Run { report, trace: trace.take_lines() }
+}
+
+fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace) -> SeedReport {
+    let mut report = SeedReport::empty(plan.pipeline.clone(), plan.seed, plan.tier);
+    let deployments = match workload.pipeline(&plan.shape) {
+        Ok(pipeline) => hosts::deployments(pipeline),
+        Err(error) => panic!("{}", PlanError::Invalid(format!("the pipeline cannot have this shape: {error}"))),
+    };
+    let events = plan.source_events(workload);
+    // Not dropped when a host panics: its runtime would be torn down in the middle of the panic.
+    let mut world = ManuallyDrop::new(World::new(plan, trace.clone()));
+    hosts::populate(&mut world, workload, plan, &deployments, events.clone());
+    let mut phases = Phases { world: &mut world, plan, until_ms: options.until_ms, liveness: Liveness::default() };
+    let stopped = phases.run();
+    let evidence = phases.evidence(workload.source_topic(), &deployments);
+    let mut found: Vec<Violation> =
+        world.board.take_failed().into_iter().map(|(property, message)| Violation::new(property, message)).collect();
+    if let Err(Stop::Host(error)) = &stopped {
+        found.push(Violation::new("converges", format!("the software of a host ended: {error}")));
+    }
+    let case = Case::new(&evidence, workload, &plan.shape);
+    match stopped {
+        Ok(()) => found.extend(checks::run_case(&case)),
+        // What an engine gave up on may have its cause in the log; that the run did not end has been said.
+        Err(Stop::Failed | Stop::Host(_)) => {
+            found.extend(checks::run_case(&case).into_iter().filter(|violation| violation.property != "converges"));
+        }
+        Err(Stop::Until) => {}
+    }
+    count(&mut report, &case, &events);
+    report.states = states(&world, plan, &case, &report);
+    report.faults = world.fault_counts();
+    report.steps = world.steps();
+    report.violations = found.into_iter().map(|violation| judged(plan, violation)).collect();
+    drop(ManuallyDrop::into_inner(world));
+    report
+}
+
+fn judged(plan: &Plan, violation: Violation) -> reports::Violation {
+    violation.report(&plan.pipeline, plan.seed, plan.tier)
+}
+
+fn count(report: &mut SeedReport, case: &Case<'_>, events: &[SourceEvent]) {
+    let mut highest: BTreeMap<i32, i64> = BTreeMap::new();
+    for record in case.source.records.iter().filter(|record| record.watermark().is_none()) {
+        report.records.ingested += 1;
+        let highest = highest.entry(record.partition).or_insert(i64::MIN);
+        report.records.out_of_order += u64::from(record.timestamp < *highest);
+        *highest = record.timestamp.max(*highest);
+    }
+    report.records.late = case.live.late.values().sum();
+    report.records.duplicates =
+        events.iter().filter(|event| event.kinds.contains(&EventKind::Duplicate)).count() as u64;
+    report.panes.live = case.live.table.len() as u64;
+    report.panes.replay = case.replay.table.len() as u64;
+}
+
+/// The rare states that this run reached, and how often.
+fn states(world: &World<'_>, plan: &Plan, case: &Case<'_>, report: &SeedReport) -> BTreeMap<String, u64> {
+    let mut states = world.states();
+    let mut reach = |name: &str, count: u64| {
+        if count > 0 {
+            *states.entry(name.to_owned()).or_default() += count;
+        }
+    };
+    let stats: Vec<_> = world.board.finished().into_values().collect();
+    reach("session-bridge-after-emission", stats.iter().map(|stats| stats.merges_after_emission).sum());
+    reach("pane-retracted", stats.iter().map(|stats| stats.retractions).sum());
+    reach("duplicate-dropped", stats.iter().map(|stats| stats.duplicates).sum());
+    reach("late-event-after-close", report.records.late);
+    let transactions = case.logs.all().flat_map(|(_, _, log)| &log.transactions);
+    let aborted = transactions.filter(|transaction| transaction.marker.as_ref().is_some_and(|marker| !marker.commit));
+    reach("aborted-transaction", aborted.count() as u64);
+    let in_doubt = case.evidence.history.sends.iter().filter(|send| send.acks.is_empty());
+    reach("send-in-doubt", in_doubt.count() as u64);
+    let hosts = plan.cluster.task_hosts().len();
+    reach("more-workers-than-partitions", u64::from(hosts > plan.shape.partitions as usize));
+    reach("empty-log", u64::from(report.records.ingested == 0));
+    reach("one-record-log", u64::from(report.records.ingested == 1));
+    reach("embedded-tasks", u64::from(plan.cluster.embedded));
+    reach("remote-tasks", u64::from(plan.cluster.workers > 0));
+    reach("repartitioned", u64::from(!plan.shape.keyed_by_record));
+    states
+}
+
+thread_local! {
+    /// What the first panic of the run on this thread said, and where; `None` while no run is on.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A panic in a host's task reaches the driver as turmoil's own words; only the hook hears what was said first.
+fn listen_to_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let said = format!("panicked at {}: {}", info.location().map_or_else(String::new, ToString::to_string), {
+                message_of(info.payload())
+            });
+            let listening = PANIC.try_with(|panic| {
+                panic.try_borrow_mut().is_ok_and(|mut panic| match panic.as_mut() {
+                    Some(first) => {
+                        if first.is_empty() {
+                            *first = said;
+                        }
+                        true
+                    }
+                    None => false,
+                })
+            });
+            if !listening.unwrap_or(false) {
+                before(info);
+            }
+        }));
+    });
+}
+
+fn message_of(payload: &(dyn std::any::Any + Send)) -> String {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(said), _) => (*said).to_owned(),
+        (_, Some(said)) => said.clone(),
+        _ => "without a word".to_owned(),
+    }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use engine::stream::TaskStats;
 use engine::types::Partition;
 use tokio::sync::watch;
 
@@ -60,7 +61,7 @@ struct State {
     /// The version that the control host shall prepare next.
     wanted: u32,
     homes: BTreeMap<TaskKey, Host>,
-    finished: BTreeSet<TaskKey>,
+    finished: BTreeMap<TaskKey, TaskStats>,
     produced: bool,
     /// Versions of which the observer saw no open transaction and no lag, after all tasks had finished.
     quiet: BTreeSet<u32>,
@@ -79,7 +80,7 @@ impl Board {
             stage: Stage::Setup,
             wanted: 1,
             homes: BTreeMap::new(),
-            finished: BTreeSet::new(),
+            finished: BTreeMap::new(),
             produced: false,
             quiet: BTreeSet::new(),
             missing: Vec::new(),
@@ -138,7 +139,7 @@ impl Board {
         self.change(|state| {
             let mut moved = 0;
             for (key, home) in &mut state.homes {
-                if *home == from && !state.finished.contains(key) {
+                if *home == from && !state.finished.contains_key(key) {
                     *home = to;
                     moved += 1;
                 }
@@ -151,23 +152,28 @@ impl Board {
     pub fn tasks_of(&self, host: Host) -> Vec<TaskKey> {
         let state = self.lock();
         let Stage::Running(version) = state.stage else { return Vec::new() };
-        let due = |key: &TaskKey| key.version == version && !state.finished.contains(key);
+        let due = |key: &TaskKey| key.version == version && !state.finished.contains_key(key);
         state.homes.iter().filter(|(key, home)| **home == host && due(key)).map(|(key, _)| *key).collect()
     }
 
     pub fn is_home(&self, key: TaskKey, host: Host) -> bool {
         let state = self.lock();
-        state.homes.get(&key) == Some(&host) && !state.finished.contains(&key)
+        state.homes.get(&key) == Some(&host) && !state.finished.contains_key(&key)
     }
 
-    pub fn finish(&self, key: TaskKey) {
-        self.change(|state| state.finished.insert(key));
+    /// The task has committed past the end markers; what its last instance did.
+    pub fn finish(&self, key: TaskKey, stats: TaskStats) {
+        self.change(|state| state.finished.insert(key, stats));
+    }
+
+    pub fn finished(&self) -> BTreeMap<TaskKey, TaskStats> {
+        self.lock().finished.clone()
     }
 
     /// Tasks of `version` that have not committed past the end markers.
     pub fn unfinished(&self, version: u32) -> Vec<TaskKey> {
         let state = self.lock();
-        state.homes.keys().filter(|key| key.version == version && !state.finished.contains(key)).copied().collect()
+        state.homes.keys().filter(|key| key.version == version && !state.finished.contains_key(key)).copied().collect()
     }
 
     pub fn produced(&self) {

@@ -11,6 +11,10 @@
 //! Invariant: a fault that is due on a host that is down or paused does nothing; it counts as injected, not as effective.
 
 pub mod board;
+mod control;
+pub mod hosts;
+mod observe;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
@@ -111,10 +115,9 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// An empty world for `plan`; [`hosts::populate`] puts the hosts in.
-    pub fn new(plan: &'a Plan, keep_trace: bool) -> World<'a> {
+    /// An empty world for `plan`: [`World::add_host`] puts hosts in.
+    pub fn new(plan: &'a Plan, trace: Trace) -> World<'a> {
         let tick_ms = plan.tick_ms();
-        let trace = Trace::new(tick_ms, keep_trace);
         let cluster = &plan.cluster;
         let root = plan.root();
         // Frames take their time in the simulated network, where faults are too; turmoil only carries them.
@@ -360,6 +363,7 @@ impl<'a> World<'a> {
 
     // How it is done.
 
+    /// Grows with every change of a host's status, so that what was planned for an earlier one is left.
     fn turn(&mut self, host: Host, status: Status) -> u64 {
         let state = self.hosts.get_mut(&host).unwrap_or_else(|| panic!("there is no host {host}"));
         state.status = status;
@@ -460,6 +464,12 @@ impl<'a> World<'a> {
             };
             *states.entry(name.to_owned()).or_default() += count;
         }
+        for (id, spec) in self.plan.faults.iter().enumerate() {
+            let fenced = self.board.fenced_on(spec.host);
+            if spec.kind.0.name() == "pause-takeover" && self.around.effects.get(id).effective > 0 && fenced > 0 {
+                *states.entry("zombie-fenced".to_owned()).or_default() += 1;
+            }
+        }
         states
     }
 
@@ -528,7 +538,7 @@ mod tests {
     /// A broker that appends a byte and syncs, over and over, and answers its count; a control host that asks.
     fn run(plan: &Plan) -> (String, Vec<String>, u64, BTreeMap<String, FaultCount>) {
         let said: Rc<RefCell<Vec<String>>> = Rc::default();
-        let mut world = World::new(plan, false);
+        let mut world = World::new(plan, Trace::new(plan.tick_ms(), false));
         let path = Path::new("/data/file");
         let heard = said.clone();
         world.add_host(Host::Broker, move |env| {

@@ -1,0 +1,284 @@
+//! The control host: everything outside of the cluster. It creates the topics, sends the source events, reads along, and
+//! observes whether a version has come to rest.
+//!
+//! In: the plan's events, the board. Out: histories of every send and every read on the board.
+//!
+//! Invariant: a send's id is never used again, whatever becomes of it. Within a partition events are sent in the plan's
+//! order, and the end marker last, once everything before it is settled.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::client::{Client, ClientConfig, ClientError, Consumer, Isolation, OffsetSpec, Producer};
+use engine::env::Env;
+use engine::record::{BatchBuilder, Compression};
+use engine::stream::Deployment;
+use engine::stream::worker::prepare;
+use engine::types::{Offset, Timestamp, TopicPartition};
+use engine::wire::Transport;
+use tokio::time::Instant;
+
+use super::board::{Board, Stage, TaskKey};
+use crate::checks::log::digest;
+use crate::evidence::{Ack, PollRecord, Seen, SendRecord};
+use crate::plan::Host;
+use crate::workload::SourceEvent;
+
+/// The header that carries a send's id, u64 BE.
+pub const SEND_HEADER: &str = "segno.send";
+
+/// What the control host is built from.
+pub struct Control {
+    pub env: Env,
+    pub board: Board,
+    pub transport: Arc<dyn Transport>,
+    pub client: ClientConfig,
+    pub source: String,
+    pub partitions: i32,
+    pub events: Vec<SourceEvent>,
+    pub batch_events: usize,
+    pub compression: Compression,
+    /// A send that takes longer is left to its fate, and the next goes ahead.
+    pub patience: Duration,
+    pub task_hosts: Vec<Host>,
+    pub rotate: usize,
+    pub deployments: Rc<[Deployment; 2]>,
+}
+
+impl Control {
+    /// Runs until the world ends.
+    pub async fn run(self) {
+        let this = Rc::new(self);
+        let client = Client::new(this.env.clone(), this.transport.clone(), this.client.clone());
+        this.keep_trying("create the source topic", || client.create_topic(&this.source, this.partitions)).await;
+        let mut changed = this.board.watch();
+        for deployment in this.deployments.iter() {
+            while this.board.wanted() < deployment.version {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+            this.keep_trying("prepare a version", || prepare(&client, deployment)).await;
+            let version = deployment.version;
+            let keys = deployment.tasks().into_iter().map(|task| TaskKey {
+                version,
+                stage: task.stage,
+                partition: task.partition,
+            });
+            this.board.start(version, keys, &this.task_hosts, this.rotate);
+            if version == 1 {
+                this.start_producing(&client).await;
+            }
+            this.start_readers(&client, deployment);
+            this.observe(&client, deployment).await;
+        }
+        std::future::pending::<()>().await;
+    }
+
+    async fn keep_trying<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+        &self,
+        what: &str,
+        attempt: impl Fn() -> F,
+    ) -> T {
+        loop {
+            match attempt().await {
+                Ok(value) => return value,
+                Err(error) => self.env.log(format_args!("could not {what}: {error}")),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// One sender a partition; the board hears when all have sent everything.
+    async fn start_producing(self: &Rc<Self>, client: &Client) {
+        let producer = self.keep_trying("start the producer", || Producer::init(client)).await;
+        let started = Instant::now();
+        let mut senders = Vec::new();
+        for partition in 0..self.partitions {
+            let (this, producer) = (self.clone(), producer.clone());
+            senders.push(tokio::task::spawn_local(
+                async move { this.send_partition(&producer, partition, started).await },
+            ));
+        }
+        let board = self.board.clone();
+        tokio::task::spawn_local(async move {
+            for sender in senders {
+                // A panic in a task ends the run by itself.
+                let _ = sender.await;
+            }
+            board.produced();
+        });
+    }
+
+    async fn send_partition(&self, producer: &Producer, partition: i32, started: Instant) {
+        let target = TopicPartition::new(self.source.as_str(), partition);
+        let mut builder = BatchBuilder::new(self.compression);
+        // The id of an event is its place in the plan, from 1: a function of the plan, unique, never reused.
+        let mut events = self.events.iter().enumerate().filter(|(_, event)| event.partition == partition).peekable();
+        let mut ids: Vec<u64> = Vec::new();
+        while let Some(due_ms) = events.peek().map(|(_, event)| event.at_ms).or((!ids.is_empty()).then_some(0)) {
+            tokio::time::sleep_until(started + Duration::from_millis(due_ms)).await;
+            let now_ms = started.elapsed().as_millis() as u64;
+            while ids.len() < self.batch_events
+                && let Some((index, event)) = events.next_if(|(_, event)| event.at_ms <= now_ms)
+            {
+                let id = index as u64 + 1;
+                self.push(&mut builder, &target, id, event);
+                ids.push(id);
+            }
+            let sent = match events.peek() {
+                Some(_) => tokio::time::timeout(self.patience, producer.send(&target, &mut builder)).await,
+                // The end marker is waited for.
+                None => Ok(producer.send(&target, &mut builder).await),
+            };
+            match sent {
+                Ok(Ok(base)) => {
+                    let at = self.board.moment();
+                    for (delta, id) in ids.iter().enumerate() {
+                        self.board.acked(*id, Ack { at, offset: base.plus(delta as i64) });
+                    }
+                }
+                Ok(Err(error)) => {
+                    self.env.log(format_args!("{target}: {} events in doubt: {error}", ids.len()));
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(_) => self.env.log(format_args!("{target}: {} events left in doubt", ids.len())),
+            }
+            // Records that stay in the builder were not sent: an earlier batch has to be settled before them.
+            if builder.is_empty() {
+                ids.clear();
+            }
+        }
+    }
+
+    fn push(&self, builder: &mut BatchBuilder, target: &TopicPartition, id: u64, event: &SourceEvent) {
+        let stamp = id.to_be_bytes();
+        let headers: Vec<(&[u8], Option<&[u8]>)> = event
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), Some(value.as_slice())))
+            .chain([(SEND_HEADER.as_bytes(), Some(stamp.as_slice()))])
+            .collect();
+        let named = event.headers.iter().map(|(name, value)| (name.as_str(), Some(value.as_slice())));
+        let digest = digest(
+            event.timestamp,
+            event.key.as_deref(),
+            event.value.as_deref(),
+            named.chain([(SEND_HEADER, Some(stamp.as_slice()))]),
+        );
+        builder.push(Timestamp(event.timestamp), event.key.as_deref(), event.value.as_deref(), &headers);
+        let sent = self.board.moment();
+        self.board.sent(SendRecord {
+            id,
+            partition: target.clone(),
+            digest,
+            sent,
+            acks: Vec::new(),
+            transaction: None,
+        });
+    }
+
+    /// Two readers of what a version writes, one of each isolation, and for the first version of the source too.
+    fn start_readers(self: &Rc<Self>, client: &Client, deployment: &Deployment) {
+        let mut partitions: Vec<TopicPartition> = Vec::new();
+        let mut topics = deployment.topics();
+        if deployment.version == 1 {
+            topics.push((self.source.clone(), self.partitions));
+        }
+        for (topic, count) in topics {
+            partitions.extend((0..count).map(|partition| TopicPartition::new(topic.as_str(), partition)));
+        }
+        partitions.sort();
+        partitions.dedup();
+        for isolation in [Isolation::ReadCommitted, Isolation::ReadUncommitted] {
+            let (this, client, partitions) = (self.clone(), client.clone(), partitions.clone());
+            let reader = format!("{isolation:?}-{}", deployment.version);
+            tokio::task::spawn_local(async move { this.read_along(&client, reader, partitions, isolation).await });
+        }
+    }
+
+    async fn read_along(&self, client: &Client, reader: String, partitions: Vec<TopicPartition>, isolation: Isolation) {
+        let mut consumer = Consumer::new(client, isolation);
+        consumer.assign(partitions.into_iter().map(|partition| (partition, Offset::ZERO)));
+        let mut scratch = Vec::new();
+        loop {
+            let asked = self.board.moment();
+            match consumer.poll(Duration::from_millis(200)).await {
+                Ok(polled) => {
+                    let answered = self.board.moment();
+                    for polled in polled {
+                        let mut seen = Vec::new();
+                        let walked = polled.for_each(&mut scratch, |record| {
+                            let headers = record.headers().map(|(name, value)| (text(name), value)).collect::<Vec<_>>();
+                            let headers = headers.iter().map(|(name, value)| (name.as_str(), *value));
+                            let digest = digest(record.timestamp.0, record.key, record.value, headers);
+                            seen.push(Seen { offset: record.offset, digest });
+                            Ok::<_, ClientError>(())
+                        });
+                        if let Err(error) = walked {
+                            self.board.fail("inconsistent-offset", format!("{reader} cannot read a batch: {error}"));
+                        }
+                        self.board.polled(PollRecord {
+                            reader: reader.clone(),
+                            sequential: true,
+                            partition: polled.partition.clone(),
+                            asked,
+                            answered,
+                            from: polled.from,
+                            next: polled.next,
+                            read_committed: isolation == Isolation::ReadCommitted,
+                            high_watermark: polled.fetched.high_watermark,
+                            last_stable: polled.fetched.last_stable,
+                            log_start: polled.fetched.log_start,
+                            seen,
+                        });
+                    }
+                }
+                Err(error) => self.env.log(format_args!("{reader}: {error}")),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Once every task of the version has finished: until no transaction is open anywhere.
+    async fn observe(&self, client: &Client, deployment: &Deployment) {
+        let mut changed = self.board.watch();
+        while !self.board.is_quiet(deployment.version) {
+            if self.board.stage() == Stage::Running(deployment.version)
+                && self.board.unfinished(deployment.version).is_empty()
+                && self.board.is_produced()
+            {
+                let missing = match self.missing(client, deployment).await {
+                    Ok(missing) => missing,
+                    Err(error) => vec![format!("the observer could not ask: {error}")],
+                };
+                self.board.observed(deployment.version, missing);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            } else if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn missing(&self, client: &Client, deployment: &Deployment) -> Result<Vec<String>, ClientError> {
+        let mut missing = Vec::new();
+        let mut topics = deployment.topics();
+        topics.push((self.source.clone(), self.partitions));
+        for (topic, count) in topics {
+            for partition in 0..count {
+                let partition = TopicPartition::new(topic.as_str(), partition);
+                let end = client.list_offset(&partition, OffsetSpec::Latest).await?;
+                let stable = client.list_offset(&partition, OffsetSpec::ReadCommittedLatest).await?;
+                if end != stable {
+                    missing.push(format!("{partition}: a transaction is open ({stable:?} of {end:?} is stable)"));
+                }
+            }
+        }
+        Ok(missing)
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

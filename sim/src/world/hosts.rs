@@ -1,0 +1,178 @@
+//! What runs on each host.
+//!
+//! In: the plan and the workload. Out: a world whose broker, workers and control host are the engine itself, started as
+//! a process would start it.
+//!
+//! Invariant: what a host starts with is its environment and the board; nothing else survives a crash.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::broker::{Broker, BrokerConfig};
+use engine::client::{ClientConfig, SocketConfig, SocketTransport};
+use engine::env::Env;
+use engine::log::LogConfig;
+use engine::record::Compression;
+use engine::stream::worker::WorkerSettings;
+use engine::stream::{Deployment, Pipeline};
+use engine::wire::Transport;
+
+use super::World;
+use super::board::Board;
+use super::control::Control;
+use super::observe::Observed;
+use super::tasks::TaskHost;
+use crate::plan::{EngineSettings, Host, Plan};
+use crate::workload::{SourceEvent, Workload};
+
+/// Where the broker keeps its logs.
+pub const DATA_DIR: &str = "/data";
+const PORT: u16 = 9092;
+
+/// What the hosts are made of.
+#[derive(Clone)]
+struct Parts {
+    board: Board,
+    engine: EngineSettings,
+    embedded: bool,
+    deployments: Rc<[Deployment; 2]>,
+}
+
+/// The two versions of the pipeline that a run compares.
+pub fn deployments(pipeline: Pipeline) -> Rc<[Deployment; 2]> {
+    let pipeline = Arc::new(pipeline);
+    Rc::new([1, 2].map(|version| Deployment::new(pipeline.clone(), version)))
+}
+
+/// Puts every host of the plan into the world.
+pub fn populate(
+    world: &mut World<'_>,
+    workload: &dyn Workload,
+    plan: &Plan,
+    deployments: &Rc<[Deployment; 2]>,
+    events: Vec<SourceEvent>,
+) {
+    let parts = Parts {
+        board: world.board.clone(),
+        engine: plan.engine.clone(),
+        embedded: plan.cluster.embedded,
+        deployments: deployments.clone(),
+    };
+    for host in plan.cluster.hosts() {
+        let parts = parts.clone();
+        match host {
+            Host::Broker => world.add_host(host, move |env| run_broker(env, parts.clone())),
+            Host::Worker(_) => world.add_host(host, move |env| run_worker(env, host, parts.clone())),
+            Host::Control => world.add_immortal(host, |env| {
+                let control = Control {
+                    transport: socket(&env, host, &parts),
+                    env,
+                    board: parts.board.clone(),
+                    client: client_config(&plan.engine),
+                    source: workload.source_topic().to_owned(),
+                    partitions: plan.shape.partitions,
+                    events: events.clone(),
+                    batch_events: plan.engine.batch_events.max(1) as usize,
+                    compression: compression(&plan.engine),
+                    patience: Duration::from_millis(plan.engine.patience_ms),
+                    task_hosts: plan.cluster.task_hosts(),
+                    rotate: plan.cluster.rotate as usize,
+                    deployments: deployments.clone(),
+                };
+                async move {
+                    control.run().await;
+                    Ok(())
+                }
+            }),
+        }
+    }
+}
+
+async fn run_broker(env: Env, parts: Parts) -> turmoil::Result {
+    let config = BrokerConfig {
+        advertised: format!("{}:{PORT}", Host::Broker),
+        log: LogConfig {
+            segment_bytes: parts.engine.segment_bytes,
+            index_interval_bytes: parts.engine.index_interval_bytes,
+            recovery_point_every_bytes: parts.engine.recovery_point_every_bytes,
+            ..LogConfig::default()
+        },
+        ..BrokerConfig::new(DATA_DIR)
+    };
+    let broker = match Broker::start(env.clone(), config).await {
+        Ok(broker) => broker,
+        Err(error) => {
+            parts.board.fail("durable", format!("the broker refused to start: {error}"));
+            return std::future::pending().await;
+        }
+    };
+    if parts.embedded {
+        let transport = Observed::new(broker.local(), parts.board.clone(), Host::Broker);
+        tokio::task::spawn_local(tasks(&env, Host::Broker, &parts, transport).run());
+    }
+    let address = format!("0.0.0.0:{PORT}");
+    let why = tokio::select! {
+        biased;
+        error = broker.failed() => error.to_string(),
+        served = broker.serve(&address) => match served {
+            Ok(()) => "it stopped serving".to_owned(),
+            Err(error) => error.to_string(),
+        },
+    };
+    env.log(format_args!("the broker's process ends: {why}"));
+    parts.board.restart(Host::Broker, why);
+    std::future::pending().await
+}
+
+async fn run_worker(env: Env, host: Host, parts: Parts) -> turmoil::Result {
+    let transport = socket(&env, host, &parts);
+    tasks(&env, host, &parts, transport).run().await;
+    Ok(())
+}
+
+fn tasks(env: &Env, host: Host, parts: &Parts, transport: Arc<dyn Transport>) -> TaskHost {
+    TaskHost {
+        host,
+        env: env.clone(),
+        board: parts.board.clone(),
+        transport,
+        client: client_config(&parts.engine),
+        worker: worker_settings(&parts.engine),
+        deployments: parts.deployments.clone(),
+    }
+}
+
+fn socket(env: &Env, host: Host, parts: &Parts) -> Arc<dyn Transport> {
+    let timeout = Duration::from_millis(parts.engine.request_timeout_ms);
+    let config = SocketConfig { connect_timeout: timeout, call_timeout: timeout, ..SocketConfig::default() };
+    let socket = SocketTransport::new(env.clone(), format!("{}:{PORT}", Host::Broker), config);
+    Observed::new(Arc::new(socket), parts.board.clone(), host)
+}
+
+fn client_config(engine: &EngineSettings) -> ClientConfig {
+    ClientConfig {
+        request_timeout: Duration::from_millis(engine.request_timeout_ms),
+        retry_backoff: Duration::from_millis(10),
+        retry_backoff_max: Duration::from_millis(200),
+        retry_for: Duration::from_secs(600),
+    }
+}
+
+fn worker_settings(engine: &EngineSettings) -> WorkerSettings {
+    WorkerSettings {
+        commit_interval: Duration::from_millis(engine.commit_interval_ms),
+        fetch_bytes: engine.fetch_bytes as usize,
+        fetch_wait: Duration::from_millis(engine.fetch_wait_ms),
+        flush_bytes: engine.flush_bytes as usize,
+        txn_timeout: Duration::from_millis(engine.txn_timeout_ms),
+        compression: compression(engine),
+        restart_backoff: Duration::from_millis(50),
+        restart_backoff_max: Duration::from_millis(500),
+        ..WorkerSettings::default()
+    }
+}
+
+fn compression(engine: &EngineSettings) -> Compression {
+    if engine.lz4 { Compression::Lz4 } else { Compression::None }
+}

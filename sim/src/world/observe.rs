@@ -1,0 +1,54 @@
+//! A transport that remembers: every request to end a transaction, and every call that failed.
+//!
+//! In: another transport. Out: the same answers; lines in the board's histories.
+
+use std::sync::Arc;
+
+use engine::env::BoxFuture;
+use engine::types::{ProducerEpoch, ProducerId};
+use engine::wire::{Transport, TransportError};
+use kafka_protocol::messages::{RequestKind, ResponseKind};
+
+use super::board::Board;
+use crate::clock::virtual_ms;
+use crate::evidence::EndRecord;
+use crate::plan::Host;
+
+pub struct Observed {
+    inner: Arc<dyn Transport>,
+    board: Board,
+    host: Host,
+}
+
+impl Observed {
+    pub fn new(inner: Arc<dyn Transport>, board: Board, host: Host) -> Arc<dyn Transport> {
+        Arc::new(Observed { inner, board, host })
+    }
+}
+
+impl Transport for Observed {
+    fn call(&self, api_version: i16, request: RequestKind) -> BoxFuture<'_, Result<ResponseKind, TransportError>> {
+        Box::pin(async move {
+            let ending = match &request {
+                RequestKind::EndTxn(end) => Some(self.board.end_asked(EndRecord {
+                    transactional_id: end.transactional_id.to_string(),
+                    producer_id: ProducerId(end.producer_id.0),
+                    epoch: ProducerEpoch(end.producer_epoch),
+                    commit: end.committed,
+                    asked: self.board.moment(),
+                    answered: None,
+                })),
+                _ => None,
+            };
+            let answer = self.inner.call(api_version, request).await;
+            match (&answer, ending) {
+                (Ok(ResponseKind::EndTxn(end)), Some(place)) if end.error_code == 0 => {
+                    self.board.end_answered(place, self.board.moment());
+                }
+                (Err(_), _) => self.board.disturbed(self.host, virtual_ms().unwrap_or(0)),
+                _ => {}
+            }
+            answer
+        })
+    }
+}

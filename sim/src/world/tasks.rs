@@ -1,0 +1,96 @@
+//! A host that runs tasks: told by the board which, it starts each and starts it again when it ends early.
+//!
+//! In: the board, an environment, a way to make clients. Out: finished tasks on the board.
+//!
+//! Membership is static: nobody asks another host whether it still runs a task. So one task may run on two hosts at once,
+//! and the fence alone keeps them apart. An instance that was fenced, or lost its way, is gone; whether another starts
+//! here is up to the board.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use engine::client::{Client, ClientConfig};
+use engine::env::Env;
+use engine::stream::worker::{Stop, TaskError, Until, WorkerSettings, run_task};
+use engine::stream::{Deployment, TaskId};
+use engine::wire::Transport;
+
+use super::board::{Board, TaskKey};
+use crate::clock::virtual_ms;
+use crate::plan::Host;
+
+/// What every task of a host shares.
+#[derive(Clone)]
+pub struct TaskHost {
+    pub host: Host,
+    pub env: Env,
+    pub board: Board,
+    pub transport: Arc<dyn Transport>,
+    pub client: ClientConfig,
+    pub worker: WorkerSettings,
+    pub deployments: Rc<[Deployment; 2]>,
+}
+
+impl TaskHost {
+    /// Runs whatever the board assigns, for ever.
+    pub async fn run(self) {
+        let running: Rc<RefCell<BTreeSet<TaskKey>>> = Rc::default();
+        let mut changed = self.board.watch();
+        loop {
+            changed.borrow_and_update();
+            for key in self.board.tasks_of(self.host) {
+                if !running.borrow_mut().insert(key) {
+                    continue;
+                }
+                let (this, running) = (self.clone(), running.clone());
+                tokio::task::spawn_local(async move {
+                    this.keep_running(key).await;
+                    running.borrow_mut().remove(&key);
+                });
+            }
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// One instance after another, until the task has finished or lives elsewhere.
+    async fn keep_running(&self, key: TaskKey) {
+        let deployment = &self.deployments[key.version as usize - 1];
+        let task = TaskId { stage: key.stage, partition: key.partition };
+        let mut backoff = self.worker.restart_backoff;
+        while self.board.is_home(key, self.host) {
+            let client = Client::new(self.env.clone(), self.transport.clone(), self.client.clone());
+            let outcome =
+                run_task(&self.env, &client, deployment, task, &self.worker, Until::EndOfInput, Stop::never()).await;
+            let error = match outcome {
+                Ok(summary) => {
+                    self.board.finish(key, summary.stats);
+                    return;
+                }
+                Err(error) => error,
+            };
+            self.env.log(format_args!("{key} ended: {error}"));
+            self.board.disturbed(self.host, virtual_ms().unwrap_or(0));
+            match &error {
+                TaskError::Fenced { .. } => self.board.fenced(self.host),
+                error if error.is_retryable() => {}
+                // An operator would look at it: an engine that gives up on an honest log is wrong.
+                error => return self.board.fail(property_of(error), format!("{key} cannot go on: {error}")),
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(self.worker.restart_backoff_max);
+        }
+    }
+}
+
+/// What does not hold when a task ends for good.
+fn property_of(error: &TaskError) -> &'static str {
+    match error {
+        TaskError::Fault { .. } => "single-cut",
+        TaskError::MissingRange { .. } | TaskError::LogShrank { .. } => "durable",
+        _ => "converges",
+    }
+}
