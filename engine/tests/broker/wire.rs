@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::world::{Client, Running, Socket, World, batch, topic_name};
+use crate::world::{Client, Running, Socket, World, batch, text, topic_name};
 
 async fn served(running: &Running) -> String {
     let bound = running.broker.bind("127.0.0.1:0").await.expect("a port");
@@ -146,6 +146,95 @@ fn requests_that_are_sent_together_are_answered_in_order() {
             assert_eq!((id, answer.error_code, answer.base_offset), (sequence, 0, i64::from(sequence)));
         }
         assert_eq!(reply(&mut stream, ApiKey::Metadata, 9).await.0, 100);
+    });
+    running.stop();
+}
+
+/// A request that has an answer with content, in a world with topic `t`.
+fn sample(key: ApiKey, version: i16) -> RequestKind {
+    use kafka_protocol::messages::*;
+    match key {
+        ApiKey::Produce => {
+            let data = produce_request::PartitionProduceData::default().with_records(Some(batch(None, false, &["v"])));
+            let topic = produce_request::TopicProduceData::default()
+                .with_name(topic_name("t"))
+                .with_partition_data(vec![data.clone(), data.with_index(5)]);
+            ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic]).into()
+        }
+        ApiKey::Fetch => {
+            let mut request = Client::fetch_request("t", 0, 0, true, 0);
+            let unknown = request.topics[0].partitions[0].clone().with_partition(5);
+            request.topics[0].partitions.push(unknown);
+            request.into()
+        }
+        ApiKey::ListOffsets => {
+            let asked = |index| {
+                list_offsets_request::ListOffsetsPartition::default().with_partition_index(index).with_timestamp(-1)
+            };
+            let topic = list_offsets_request::ListOffsetsTopic::default()
+                .with_name(topic_name("t"))
+                .with_partitions(vec![asked(0), asked(5)]);
+            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]).into()
+        }
+        ApiKey::Metadata => MetadataRequest::default().with_topics(None).into(),
+        ApiKey::OffsetFetch => {
+            let group = offset_fetch_request::OffsetFetchRequestGroup::default()
+                .with_group_id(GroupId(text("g")))
+                .with_topics(None);
+            OffsetFetchRequest::default().with_groups(vec![group]).into()
+        }
+        ApiKey::FindCoordinator if version < 4 => {
+            FindCoordinatorRequest::default().with_key(text("x")).with_key_type(1).into()
+        }
+        ApiKey::FindCoordinator => {
+            FindCoordinatorRequest::default().with_key_type(1).with_coordinator_keys(vec![text("x")]).into()
+        }
+        ApiKey::ApiVersions => ApiVersionsRequest::default().into(),
+        ApiKey::CreateTopics => {
+            let topic = create_topics_request::CreatableTopic::default()
+                .with_name(topic_name(&format!("t{version}")))
+                .with_num_partitions(1)
+                .with_replication_factor(1);
+            let again = topic.clone().with_name(topic_name("t"));
+            CreateTopicsRequest::default().with_topics(vec![topic, again]).into()
+        }
+        ApiKey::InitProducerId => InitProducerIdRequest::default()
+            .with_transactional_id(Some(TransactionalId(text("x"))))
+            .with_transaction_timeout_ms(1000)
+            .with_producer_id((-1).into())
+            .with_producer_epoch(-1)
+            .into(),
+        ApiKey::EndTxn => EndTxnRequest::default().with_transactional_id(TransactionalId(text("y"))).into(),
+        ApiKey::TxnOffsetCommit => {
+            let partition = txn_offset_commit_request::TxnOffsetCommitRequestPartition::default();
+            let topic = txn_offset_commit_request::TxnOffsetCommitRequestTopic::default()
+                .with_name(topic_name("t"))
+                .with_partitions(vec![partition]);
+            TxnOffsetCommitRequest::default()
+                .with_group_id(GroupId(text("g")))
+                .with_generation_id(-1)
+                .with_topics(vec![topic])
+                .into()
+        }
+        other => panic!("{other:?} has no sample"),
+    }
+}
+
+#[test]
+fn every_api_is_answered_at_each_of_its_versions() {
+    let world = World::new();
+    let running = world.start();
+    running.run(async {
+        running.client.create("t", 1).await.expect("created");
+        let address = served(&running).await;
+        let socket = Socket::connect(&running.env, &address).await;
+        for range in api::TABLE {
+            for version in range.min..=range.max {
+                let request = sample(range.key, version);
+                let answered = engine::wire::Transport::call(&socket, version, request).await.expect("answered");
+                assert_eq!(frame::response_key(&answered), Some(range.key), "version {version}");
+            }
+        }
     });
     running.stop();
 }
