@@ -24,7 +24,7 @@ use crate::record::{BatchBuilder, ProducerStamp};
 use crate::types::{Offset, ProducerEpoch, ProducerId, Sequence, TopicPartition};
 
 /// Of one Produce request; larger flushes are split. Well below what a broker accepts as a frame.
-const PRODUCE_BYTES_MAX: usize = 4 << 20;
+const PRODUCE_BYTES_MAX: usize = 8 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

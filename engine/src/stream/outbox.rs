@@ -13,11 +13,32 @@ pub(super) struct Port {
     pub partition: TopicPartition,
 }
 
+/// Records of one batch, before compression: well below what a log takes as one, whatever a commit has to say.
+const BATCH_BYTES: usize = 4 << 20;
+
 /// Batches that a task has filled and nobody has written. One outbox serves one task.
 #[derive(Debug)]
 pub struct Outbox {
     compression: Compression,
-    ports: Vec<Option<(TopicPartition, BatchBuilder)>>,
+    ports: Vec<Option<Destination>>,
+}
+
+#[derive(Debug)]
+struct Destination {
+    partition: TopicPartition,
+    /// Of [`BATCH_BYTES`], oldest first.
+    full: Vec<BatchBuilder>,
+    batch: BatchBuilder,
+}
+
+impl Destination {
+    fn new(partition: TopicPartition, compression: Compression) -> Destination {
+        Destination { partition, full: Vec::new(), batch: BatchBuilder::new(compression) }
+    }
+
+    fn batches(&mut self) -> impl Iterator<Item = &mut BatchBuilder> {
+        self.full.iter_mut().chain([&mut self.batch]).filter(|batch| !batch.is_empty())
+    }
 }
 
 impl Outbox {
@@ -36,36 +57,62 @@ impl Outbox {
         if port.index >= self.ports.len() {
             self.ports.resize_with(port.index + 1, || None);
         }
-        let (partition, batch) =
-            self.ports[port.index].get_or_insert_with(|| (port.partition.clone(), BatchBuilder::new(self.compression)));
-        debug_assert_eq!(*partition, port.partition, "an outbox serves one task");
-        batch.push(timestamp, key, value, headers);
+        let compression = self.compression;
+        let to = self.ports[port.index].get_or_insert_with(|| Destination::new(port.partition.clone(), compression));
+        debug_assert_eq!(to.partition, port.partition, "an outbox serves one task");
+        if to.batch.size_bytes() >= BATCH_BYTES {
+            to.full.push(std::mem::replace(&mut to.batch, BatchBuilder::new(compression)));
+        }
+        to.batch.push(timestamp, key, value, headers);
     }
 
-    /// Hands over every batch that is not empty, in port order. What `write` leaves in a builder stays for the next time.
+    /// Hands over every batch that is not empty, in port order; a destination's in the order of its records. What `write`
+    /// leaves in a builder stays for the next time.
     pub fn drain(&mut self, mut write: impl FnMut(&TopicPartition, &mut BatchBuilder)) {
-        for (partition, batch) in self.ports.iter_mut().flatten() {
-            if !batch.is_empty() {
-                write(partition, batch);
-            }
+        for to in self.ports.iter_mut().flatten() {
+            let partition = to.partition.clone();
+            to.batches().for_each(|batch| write(&partition, batch));
+            to.full.retain(|batch| !batch.is_empty());
         }
     }
 
-    /// Every batch that is not empty, in port order.
-    pub fn batches(&mut self) -> impl Iterator<Item = (&TopicPartition, &mut BatchBuilder)> {
-        self.ports
-            .iter_mut()
-            .flatten()
-            .filter(|(_, batch)| !batch.is_empty())
-            .map(|(partition, batch)| (&*partition, batch))
-    }
-
     pub fn is_empty(&self) -> bool {
-        self.ports.iter().flatten().all(|(_, batch)| batch.is_empty())
+        self.ports.iter().flatten().all(|to| to.full.is_empty() && to.batch.is_empty())
     }
 
     /// The bytes gathered over all destinations.
     pub fn size_bytes(&self) -> usize {
-        self.ports.iter().flatten().map(|(_, batch)| batch.size_bytes()).sum()
+        let batches = self.ports.iter().flatten().flat_map(|to| to.full.iter().chain([&to.batch]));
+        batches.map(BatchBuilder::size_bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{ProducerStamp, Scan, scan};
+
+    #[test]
+    fn no_batch_outgrows_what_a_log_takes_and_no_record_changes_its_place() {
+        let mut outbox = Outbox::new(Compression::None);
+        let port = Port { index: 2, partition: TopicPartition::new("t", 0) };
+        let value = vec![7; 300_000];
+        for index in 0..40 {
+            outbox.push(&port, Timestamp(index), None, Some(&value), &[]);
+        }
+        assert!(outbox.size_bytes() >= 40 * value.len());
+        let (mut times, mut batches) = (Vec::new(), 0);
+        outbox.drain(|_, batch| {
+            let bytes = batch.finish(ProducerStamp::NONE);
+            assert!(bytes.len() < BATCH_BYTES + 400_000, "{}", bytes.len());
+            let Scan::Complete(batch) = scan(&bytes) else { panic!("not a batch") };
+            let mut scratch = Vec::new();
+            times.extend(batch.records(&mut scratch).expect("records").map(|record| record.expect("one").timestamp.0));
+            batches += 1;
+        });
+        assert_eq!(times, (0..40).collect::<Vec<_>>());
+        assert_eq!(batches, 3);
+        assert!(outbox.is_empty());
+        outbox.drain(|_, _| panic!("nothing is left"));
     }
 }
