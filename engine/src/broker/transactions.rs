@@ -15,7 +15,7 @@ use super::coordinator::{End, Identity, Init};
 use super::shared::Shared;
 use super::topics::CONSUMER_OFFSETS;
 use crate::env::Point;
-use crate::log::{Appended, Log};
+use crate::log::{AppendError, Appended, Log};
 use crate::types::{Millis, ProducerEpoch, ProducerId};
 
 /// There is one coordinator, and it never moves.
@@ -137,10 +137,16 @@ async fn conclude(shared: &Shared, id: &str, decided: Option<Appended>) -> Resul
     for partition in &conclusion.partitions {
         let log = shared.topics().log(&partition.topic, partition.partition);
         let log = log.unwrap_or_else(|| panic!("{partition} was part of a transaction and is gone"));
-        let appended = log
-            .append_marker(conclusion.marker, conclusion.id, conclusion.epoch, COORDINATOR_EPOCH)
-            .map_err(|error| shared.refused(&log, error))?;
-        markers.push((log, appended));
+        match log.append_marker(conclusion.marker, conclusion.id, conclusion.epoch, COORDINATOR_EPOCH) {
+            Ok(appended) => markers.push((log, appended)),
+            // The partition is past this transaction: recovery found it there without its record, and aborted it.
+            Err(error @ (AppendError::InvalidTxnState { .. } | AppendError::InvalidProducerEpoch { .. }))
+                if log.open_transactions().iter().all(|open| open.producer_id != conclusion.id) =>
+            {
+                shared.env.log(format_args!("{partition} takes no marker of {id}: {error}"));
+            }
+            Err(error) => return Err(shared.refused(&log, error)),
+        }
     }
     for (log, appended) in &markers {
         shared.durable(log, appended).await?;

@@ -1,9 +1,13 @@
 //! A kill at each named moment of a transaction, and what the next start makes of it.
 
+use engine::broker::BrokerError;
 use engine::env::Point;
+use engine::wire::TransportError;
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::ProduceRequest;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 
-use crate::world::{Client, World, Writer};
+use crate::world::{Client, World, Writer, batch, topic_name};
 
 /// A committed transaction over two partitions and an offset, frozen at the `nth` passing of `point`; then a restart, and
 /// the client's retry. Answers the client after it.
@@ -190,5 +194,56 @@ fn a_topic_that_was_recorded_and_not_made_is_made_at_the_next_start() {
     assert!(world.files().contains(&"t-1".to_owned()), "{:?}", world.files());
     assert_eq!(running.run(running.client.create("t", 2)), Err(ResponseError::TopicAlreadyExists));
     assert_eq!(running.run(running.client.values("t", 1, true)), [""; 0]);
+    running.stop();
+}
+
+#[test]
+fn a_failed_sync_ends_the_broker_and_nothing_is_acknowledged_after_it() {
+    let world = World::new();
+    let (running, broken) = world.start_on_a_failing_disk();
+    running.run(async {
+        let client = &running.client;
+        client.create("t", 1).await.expect("created");
+        assert_eq!(client.produce(None, "t", 0, batch(None, false, &["a"])).await, Ok(0));
+        broken.store(true, std::sync::atomic::Ordering::SeqCst);
+        let request = |value| {
+            let data = PartitionProduceData::default().with_records(Some(batch(None, false, &[value])));
+            let topic = TopicProduceData::default().with_name(topic_name("t")).with_partition_data(vec![data]);
+            ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic])
+        };
+        let lost = client.transport.call(12, request("b").into()).await;
+        assert!(matches!(lost, Err(TransportError::Broken { .. })), "{lost:?}");
+        let failed = running.broker.failed().await;
+        assert!(matches!(failed, BrokerError::Log { .. }), "{failed}");
+        broken.store(false, std::sync::atomic::Ordering::SeqCst);
+        let refused = client.transport.call(12, request("c").into()).await;
+        assert!(matches!(refused, Err(TransportError::Refused { .. })), "{refused:?}");
+    });
+    running.crash();
+    let running = world.start();
+    let values = running.run(running.client.values("t", 0, true));
+    assert!(values == ["a"] || values == ["a", "b"], "{values:?}");
+    running.stop();
+}
+
+#[test]
+fn a_transaction_that_nobody_knows_is_aborted_at_the_next_start() {
+    let world = World::new();
+    let running = world.start();
+    running.run(async {
+        running.client.create("t", 2).await.expect("created");
+        let writer = running.client.init("x").await;
+        write(&running.client, writer).await;
+    });
+    running.crash();
+    world.lose("__transaction_state-0");
+    let running = world.start();
+    running.run(async {
+        let client = &running.client;
+        assert_eq!(client.list_offset("t", 0, -1, true).await, Ok((2, -1)));
+        assert_eq!(client.values("t", 0, true).await, [""; 0]);
+        assert_eq!(client.values("t", 0, false).await, ["a"]);
+        assert_eq!(client.offset("g", "t", 0, true).await, Ok(-1));
+    });
     running.stop();
 }

@@ -1,13 +1,18 @@
 //! The test's world: a directory, brokers over it, and a client of few words.
 
 use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use engine::broker::{Broker, BrokerConfig};
 use engine::env::real::{self, EnvOptions};
-use engine::env::{BoxFuture, Env, Point, Points};
+use engine::env::{
+    BoxFuture, Clock, Disk, Duplex, Entropy, Env, File, Listener, LockGuard, Logger, Network, OpenMode, Point, Points,
+};
 use engine::record::{BatchBuilder, Compression, ProducerStamp, batches};
 use engine::types::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 use engine::wire::{Transport, api, frame};
@@ -76,7 +81,110 @@ impl Points for Freeze {
     }
 }
 
+/// The machine, whose syncs fail when told so.
+struct Failing {
+    env: Env,
+    broken: Arc<AtomicBool>,
+}
+
+struct FailingFile {
+    file: Arc<dyn File>,
+    broken: Arc<AtomicBool>,
+}
+
+impl Clock for Failing {
+    fn now(&self) -> Timestamp {
+        self.env.now()
+    }
+}
+
+impl Entropy for Failing {
+    fn next_u64(&self) -> u64 {
+        self.env.next_u64()
+    }
+}
+
+impl Logger for Failing {
+    fn log(&self, line: std::fmt::Arguments<'_>) {
+        self.env.log(line);
+    }
+}
+
+impl Network for Failing {
+    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Duplex>>> {
+        self.env.network().connect(address)
+    }
+    fn bind<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        self.env.network().bind(address)
+    }
+}
+
+impl Disk for Failing {
+    fn open<'a>(&'a self, path: &'a Path, mode: OpenMode) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
+        Box::pin(async move {
+            let file = self.env.disk().open(path, mode).await?;
+            Ok(Arc::new(FailingFile { file, broken: self.broken.clone() }) as Arc<dyn File>)
+        })
+    }
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.env.disk().rename(from, to)
+    }
+    fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.env.disk().remove(path)
+    }
+    fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        self.env.disk().list(dir)
+    }
+    fn create_dir_all<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.env.disk().create_dir_all(dir)
+    }
+    fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.env.disk().sync_dir(dir)
+    }
+    fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Box<dyn LockGuard>>> {
+        self.env.disk().lock(path)
+    }
+}
+
+impl File for FailingFile {
+    fn append(&self, data: Vec<Bytes>) -> BoxFuture<'_, io::Result<u64>> {
+        self.file.append(data)
+    }
+    fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>> {
+        self.file.read_at(position, len)
+    }
+    fn sync(&self) -> BoxFuture<'_, io::Result<()>> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(io::Error::other("the disk is broken")) });
+        }
+        self.file.sync()
+    }
+    fn truncate(&self, len: u64) -> BoxFuture<'_, io::Result<()>> {
+        self.file.truncate(len)
+    }
+    fn len(&self) -> BoxFuture<'_, io::Result<u64>> {
+        self.file.len()
+    }
+}
+
 impl World {
+    /// A broker whose disk breaks when the flag is set.
+    pub fn start_on_a_failing_disk(&self) -> (Running, Arc<AtomicBool>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let broken = Arc::new(AtomicBool::new(false));
+        let env = real::env(EnvOptions { disk_threads: 2, log: false });
+        let parts = || Arc::new(Failing { env: env.clone(), broken: broken.clone() });
+        let env = Env::new(parts(), parts(), parts(), parts(), None, parts());
+        let broker = runtime.block_on(Broker::start(env.clone(), self.config.clone())).expect("the broker starts");
+        let client = Client { transport: broker.local() };
+        (Running { runtime, broker, client, env, frozen: Arc::default() }, broken)
+    }
+
+    /// Removes what a partition has on the disk.
+    pub fn lose(&self, partition: &str) {
+        std::fs::remove_dir_all(self.dir.path().join("data").join(partition)).expect("it was there");
+    }
+
     pub fn new() -> World {
         let dir = tempfile::tempdir().expect("a directory");
         let config = BrokerConfig::new(dir.path().join("data"));
@@ -148,7 +256,7 @@ impl Running {
 
 /// A transport over one socket, one call at a time: frames by the codec, and nothing else.
 pub struct Socket {
-    stream: tokio::sync::Mutex<(Box<dyn engine::env::Duplex>, i32)>,
+    stream: tokio::sync::Mutex<(Box<dyn Duplex>, i32)>,
 }
 
 impl Socket {
