@@ -245,12 +245,10 @@ impl TransactionalProducer {
                 Ok((ProducerId(response.producer_id.0), ProducerEpoch(response.producer_epoch)))
             })
             .await?;
-        assert!(
-            producer_id != self.producer_id || producer_epoch > self.producer_epoch,
-            "{}: the next epoch {producer_epoch} is not above {}",
-            self.transactional_id,
-            self.producer_epoch
-        );
+        if producer_id == self.producer_id && producer_epoch <= self.producer_epoch {
+            let reason = format!("the next epoch {producer_epoch} is not above {}", self.producer_epoch);
+            return Err(ClientError::Malformed { about: about.to_string(), reason });
+        }
         self.producer_id = producer_id;
         self.producer_epoch = producer_epoch;
         self.sequences.clear();

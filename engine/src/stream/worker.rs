@@ -10,6 +10,34 @@
 //! - [`run_worker`] runs tasks side by side and restarts them. [`run_task`] runs one, once.
 //! - [`prepare`] makes the topics and registers the schemas, before the first task runs.
 //!
+//! Beside the broker, and far from it:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use engine::broker::{Broker, BrokerConfig};
+//! use engine::client::{Client, ClientConfig, SocketConfig, SocketTransport};
+//! use engine::env::real::{EnvOptions, env};
+//! use engine::stream::Deployment;
+//! use engine::stream::worker::{Stop, Until, WorkerSettings, prepare, run_worker};
+//!
+//! # async fn example(deployment: Deployment, remote: bool) -> Result<(), Box<dyn std::error::Error>> {
+//! let env = env(EnvOptions::default());
+//! let client = if remote {
+//!     let socket = SocketTransport::new(env.clone(), "broker:9092", SocketConfig::default());
+//!     Client::new(env.clone(), Arc::new(socket), ClientConfig::default())
+//! } else {
+//!     let broker = Broker::start(env.clone(), BrokerConfig::new("data")).await?;
+//!     Client::new(env.clone(), broker.local(), ClientConfig::default())
+//! };
+//! prepare(&client, &deployment).await?;
+//! let (stopper, stop) = Stop::new();
+//! let (tasks, settings) = (deployment.tasks(), WorkerSettings::default());
+//! run_worker(&env, &client, &deployment, &tasks, &settings, Until::EndOfInput, stop).await?;
+//! # drop(stopper);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Invariant: one commit is one transaction. Invariant: a fenced instance ends; it never takes its id back.
 //! Invariant: an offset that is needed and gone ends the task with the missing range.
 //!
