@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::client::{Client, ClientConfig, Consumer, Isolation, Producer};
+use engine::broker::{Broker, BrokerConfig};
+use engine::client::{Client, ClientConfig, Consumer, Isolation, Producer, SocketConfig, SocketTransport};
 use engine::env::Env;
 use engine::env::real::{EnvOptions, env};
 use engine::record::{BatchBuilder, Compression, Record};
@@ -88,9 +89,13 @@ impl Bench {
     }
 
     async fn with(rekeyed: bool, config: ClientConfig) -> Bench {
-        let env = env(EnvOptions { log: false, ..EnvOptions::default() });
         let model = Model::new();
-        let client = Client::new(env.clone(), Arc::clone(&model) as Arc<dyn Transport>, config);
+        Bench::over(Arc::clone(&model) as Arc<dyn Transport>, model, rekeyed, config).await
+    }
+
+    async fn over(transport: Arc<dyn Transport>, model: Arc<Model>, rekeyed: bool, config: ClientConfig) -> Bench {
+        let env = env(EnvOptions { log: false, ..EnvOptions::default() });
+        let client = Client::new(env.clone(), transport, config);
         let deployment = Deployment::new(pipeline(rekeyed), 1);
         prepare(&client, &deployment).await.expect("prepare");
         Bench { env, model, client, deployment }
@@ -413,6 +418,38 @@ proptest! {
             bench.model.set_fate(|_| Fate::Deliver);
             assert_same(&bench.table().await, &expected(0, 150, rekeyed).0);
             assert!(!bench.model.has_open_transactions());
+        });
+    }
+}
+
+/// Beside the broker and far from it, on a real disk, with kills of the worker in between.
+#[test]
+fn a_real_broker_changes_nothing() {
+    for remote in [false, true] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let env = env(EnvOptions { log: false, ..EnvOptions::default() });
+            let broker = Broker::start(env.clone(), BrokerConfig::new(dir.path())).await.expect("starts");
+            let bound = broker.bind("127.0.0.1:0").await.expect("binds");
+            let address = bound.address();
+            let serving = tokio::spawn(bound.serve());
+            let transport: Arc<dyn Transport> = match remote {
+                true => Arc::new(SocketTransport::new(env, address, SocketConfig::default())),
+                false => broker.local(),
+            };
+            let bench = Bench::over(transport, Model::new(), true, quick()).await;
+            bench.write(0, 400, true).await;
+            let mut killed = 0;
+            for ms in [3, 8, 15, 25] {
+                let life = tokio::time::timeout(Duration::from_millis(ms), bench.run(Until::EndOfInput)).await;
+                killed += i32::from(life.is_err());
+            }
+            assert!(killed > 0, "a worker that is done after 3 ms needs more to do");
+            bench.run(Until::EndOfInput).await;
+            assert_same(&bench.table().await, &expected(0, 400, true).0);
+            serving.abort();
+            broker.stop().await;
         });
     }
 }

@@ -40,7 +40,7 @@ impl Default for SocketConfig {
         SocketConfig {
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(10),
-            connections: 4,
+            connections: 8,
             max_frame_bytes: 128 << 20,
         }
     }
