@@ -99,6 +99,8 @@ pub(super) struct State {
     queue: VecDeque<Pending>,
     /// Durable: recovery starts here.
     recovery_point: Offset,
+    /// The segment that the durable recovery point names as the active one: it and what follows must be there at a start.
+    recovery_segment: Offset,
     bytes_since_recovery_point: u64,
     /// (offset, segment, position), the latest last.
     cursors: VecDeque<(Offset, Offset, u64)>,
@@ -125,6 +127,7 @@ impl State {
             segments: vec![segment],
             queue: VecDeque::new(),
             recovery_point: base,
+            recovery_segment: base,
             bytes_since_recovery_point: 0,
             cursors: VecDeque::new(),
             open_files: VecDeque::new(),
@@ -352,14 +355,12 @@ impl State {
         }
     }
 
-    /// The recovery point at `offset` is durable.
-    pub(super) fn recovery_point_moved(&mut self, offset: Offset) {
-        assert!(
-            offset >= self.recovery_point,
-            "the recovery point moved back from {} to {offset}",
-            self.recovery_point
-        );
-        self.recovery_point = offset;
+    /// The recovery point is durable.
+    pub(super) fn recovery_point_moved(&mut self, point: &RecoveryPoint) {
+        let (before, now) = (self.recovery_point, point.offset);
+        assert!(now >= before, "the recovery point moved back from {before} to {now}");
+        self.recovery_point = now;
+        self.recovery_segment = point.active.base;
         self.bytes_since_recovery_point = 0;
     }
 
@@ -479,11 +480,10 @@ impl State {
         self.drop_segments_below(start)
     }
 
-    /// Lets go of the segments wholly below `start`. What lies above the recovery point stays: it is yet to be named by
-    /// one, and until then a start would miss it.
+    /// Lets go of the segments wholly below `start`; but not of the one in which recovery begins, nor of later ones.
     pub(super) fn drop_segments_below(&mut self, start: Offset) -> Vec<Offset> {
-        let bound = start.min(self.recovery_point);
-        let gone = self.segments[..self.segments.len() - 1].iter().take_while(|segment| segment.next <= bound).count();
+        let unneeded = |segment: &&Segment| segment.next <= start && segment.base < self.recovery_segment;
+        let gone = self.segments.iter().take_while(unneeded).count();
         self.segments.drain(..gone).map(|segment| segment.base).collect()
     }
 

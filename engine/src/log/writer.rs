@@ -98,7 +98,7 @@ impl Inner {
         let point = self.state().make_recovery_point();
         let written = Some(Point::LogRecoveryPointWritten);
         replace_whole(&self.env, &self.dir, RECOVERY_POINT, point.encode(), written).await?;
-        self.state().recovery_point_moved(point.offset);
+        self.state().recovery_point_moved(&point);
         Ok(())
     }
 
