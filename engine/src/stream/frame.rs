@@ -64,26 +64,7 @@ pub fn marking(record: &Record<'_>) -> Marking {
 
 /// The partition that owns a key: murmur2, as Kafka's own producer has it.
 pub fn partition_of(key: &[u8], partitions: i32) -> Partition {
-    assert!(partitions > 0, "a topic has at least one partition, not {partitions}");
-    Partition((murmur2(key) & 0x7fff_ffff) as i32 % partitions)
-}
-
-fn murmur2(data: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    let mut hash: u32 = 0x9747_b28c ^ data.len() as u32;
-    let mut chunks = data.chunks_exact(4);
-    for chunk in &mut chunks {
-        let k = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]).wrapping_mul(M);
-        hash = hash.wrapping_mul(M) ^ (k ^ (k >> 24)).wrapping_mul(M);
-    }
-    if !chunks.remainder().is_empty() {
-        for (index, byte) in chunks.remainder().iter().enumerate() {
-            hash ^= u32::from(*byte) << (8 * index);
-        }
-        hash = hash.wrapping_mul(M);
-    }
-    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
-    hash ^ (hash >> 15)
+    crate::client::partition_for_key(key, partitions)
 }
 
 /// Reads integers off the front of bytes.
@@ -242,15 +223,6 @@ pub(super) fn push_marker(out: &mut Outbox, port: &Port, watermark: Timestamp, c
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_are_partitioned_as_by_kafkas_own_producer() {
-        // From the test of Kafka's `Utils.murmur2`.
-        let known = [("21", -973_932_308), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)];
-        for (key, hash) in known {
-            assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key}");
-        }
-    }
 
     #[test]
     fn frames_survive_their_bytes() {

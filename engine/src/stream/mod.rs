@@ -29,7 +29,7 @@ pub mod worker;
 
 pub use aggregate::{Aggregate, CodecError, Pane, PaneRef, RecordTime, Tie};
 pub use deployment::Deployment;
-pub use intake::{Decode, DecodeError};
+pub use intake::{Decode, DecodeError, Decoder, Filter, Map};
 pub use outbox::Outbox;
 pub use pipeline::{Keyed, PaneStream, Panes, PayloadCodec, Pipeline, PipelineError, Source, Stream, Windowed};
 pub use sink::PaneEncoder;
