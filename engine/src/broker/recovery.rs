@@ -104,7 +104,7 @@ async fn coordinator(log: &Log) -> Result<Coordinator, BrokerError> {
 async fn offsets(log: &Log) -> Result<Offsets, BrokerError> {
     let mut offsets = Offsets::default();
     replay(log, |batch| {
-        let header = batch.header().clone();
+        let header = *batch.header();
         if header.control {
             if let Some(marker) = batch.control_marker() {
                 offsets.resolve(header.producer_id, marker);
