@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Deployment, TaskCore, TaskId};
+use super::super::{Deployment, TaskCore, TaskFault, TaskId};
 use super::error::TaskError;
 use super::settings::WorkerSettings;
 use crate::client::{Client, ClientError, Isolation, for_each_committed};
@@ -25,7 +25,20 @@ pub async fn restore(
     if let Some(changelog) = core.changelog().cloned() {
         read_changelog(client, task, &changelog, core, settings).await?;
     }
-    let positions = core.restored(&committed).map_err(|fault| TaskError::Fault { task, fault })?;
+    let positions = match core.restored(&committed) {
+        Ok(positions) => positions,
+        // The offsets were read before the changelog. If they have moved since, a successor committed in between: this
+        // instance was paused for long and is fenced, and what it read is two cuts, not a torn one.
+        Err(fault @ TaskFault::OffsetsDisagree { .. }) => {
+            let now = client.committed_offsets(&deployment.group(), &inputs, true).await.map_err(of)?;
+            if now == committed {
+                return Err(TaskError::Fault { task, fault });
+            }
+            let detail = format!("the group's offsets moved from {committed:?} to {now:?} while it restored");
+            return Err(TaskError::Fenced { task, detail });
+        }
+        Err(fault) => return Err(TaskError::Fault { task, fault }),
+    };
     assert_eq!(positions.len(), inputs.len(), "one position an input");
     for (input, needed) in inputs.iter().zip(&positions) {
         require(client.log_start(input).await.map_err(of)?, input, *needed)?;
@@ -67,7 +80,7 @@ async fn read_changelog(
 }
 
 enum RestoreError {
-    Fault(super::super::TaskFault),
+    Fault(TaskFault),
     Client(ClientError),
 }
 
