@@ -151,8 +151,8 @@ impl Plan {
         let engine = EngineSettings::draw(&mut Draw::new(root, "engine"), tier);
         let mut draw = Draw::new(root, "knobs");
         let span_ms = match tier {
-            Tier::Race => draw.between(1_200, 3_000) as u64,
-            Tier::Soak => draw.between(6_000, 16_000) as u64,
+            Tier::Race => draw.between(1_500, 5_000) as u64,
+            Tier::Soak => draw.between(8_000, 30_000) as u64,
         };
         let knobs = Knobs::draw(&mut draw, span_ms);
         let faults = draw_faults(&mut Draw::new(root, "faults"), &cluster, tier, span_ms);
@@ -330,15 +330,16 @@ fn draw_faults(draw: &mut Draw, cluster: &Cluster, tier: Tier, span_ms: u64) -> 
         enabled.push(draw.pick(&possible));
     }
     let mut specs = Vec::new();
-    let (live, replay) = (draw.between(1, 5) as u64, draw.between(0, 3) as u64);
+    let weights: Vec<u32> = enabled.iter().map(|fault| fault.weight()).collect();
+    let (live, replay) = (draw.between(1, 9) as u64, draw.between(0, 5) as u64);
     // A replay has no producer to wait for: it reads as fast as it can, and its faults must come early to meet it.
     let replay_span = match tier {
-        Tier::Race => 500,
-        Tier::Soak => 2_000,
+        Tier::Race => 800,
+        Tier::Soak => 4_000,
     };
     for (phase, count, span_ms) in [(Phase::Live, live, span_ms), (Phase::Replay, replay, replay_span)] {
         for slot in 0..count {
-            let fault = draw.pick(&enabled);
+            let fault = enabled[draw.weighted(&weights)];
             let at_ms = span_ms * slot / count + draw.below(span_ms / count + 1);
             let unit = match tier {
                 Tier::Race => draw.between(20, 400),

@@ -14,6 +14,10 @@ impl Fault for CrashAtPoint {
         "crash-at-point"
     }
 
+    fn weight(&self) -> u32 {
+        6
+    }
+
     fn draw(&self, draw: &mut Draw, cluster: &Cluster, phase: Phase, at_ms: u64, unit_ms: u64) -> FaultSpec {
         let host = faults::victim(draw, cluster);
         let points = faults::points_of(host, cluster);

@@ -15,16 +15,24 @@ impl Fault for CrashInRecovery {
         "crash-in-recovery"
     }
 
+    fn weight(&self) -> u32 {
+        4
+    }
+
     fn draw(&self, draw: &mut Draw, cluster: &Cluster, phase: Phase, at_ms: u64, unit_ms: u64) -> FaultSpec {
         let host = faults::victim(draw, cluster);
-        const OF_BROKER: &[Point] = &[Point::BrokerRecovered, Point::LogBeforeTruncate, Point::LogTruncated];
+        const OF_BROKER: &[Point] =
+            &[Point::BrokerRecovered, Point::BrokerRecovered, Point::LogBeforeTruncate, Point::LogTruncated];
         const OF_TASKS: &[Point] =
             &[Point::TaskRestoreBegin, Point::TaskRestoreMiddle, Point::TaskRestoreEnd, Point::TaskRestoreBegin];
         let of_broker = host == Host::Broker && (!cluster.embedded || draw.chance(1, 2));
+        let point = *draw.pick(if of_broker { OF_BROKER } else { OF_TASKS });
+        // Only a power cut leaves a tail to cut.
+        let needs_tail = matches!(point, Point::LogBeforeTruncate | Point::LogTruncated);
         FaultSpec {
-            point: Some(PointName(*draw.pick(if of_broker { OF_BROKER } else { OF_TASKS }))),
+            point: Some(PointName(point)),
             nth: Some(1),
-            power_cut: draw.chance(1, 2),
+            power_cut: needs_tail || draw.chance(1, 2),
             ..faults::spec(&CrashInRecovery, phase, at_ms, host, unit_ms)
         }
     }

@@ -59,6 +59,11 @@ pub trait Fault: Sync {
         true
     }
 
+    /// How often it is drawn, beside the others that a seed has.
+    fn weight(&self) -> u32 {
+        2
+    }
+
     /// One fault of this kind, at `at_ms` of `phase`; `unit_ms` is a span of time that fits the tier.
     fn draw(&self, draw: &mut Draw, cluster: &Cluster, phase: Phase, at_ms: u64, unit_ms: u64) -> FaultSpec;
 

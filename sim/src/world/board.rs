@@ -61,6 +61,7 @@ struct State {
     /// The version that the control host shall prepare next.
     wanted: u32,
     homes: BTreeMap<TaskKey, Host>,
+    started: BTreeSet<TaskKey>,
     finished: BTreeMap<TaskKey, TaskStats>,
     produced: bool,
     /// Versions of which the observer saw no open transaction and no lag, after all tasks had finished.
@@ -80,6 +81,7 @@ impl Board {
             stage: Stage::Setup,
             wanted: 1,
             homes: BTreeMap::new(),
+            started: BTreeSet::new(),
             finished: BTreeMap::new(),
             produced: false,
             quiet: BTreeSet::new(),
@@ -154,6 +156,14 @@ impl Board {
         let Stage::Running(version) = state.stage else { return Vec::new() };
         let due = |key: &TaskKey| key.version == version && !state.finished.contains_key(key);
         state.homes.iter().filter(|(key, home)| **home == host && due(key)).map(|(key, _)| *key).collect()
+    }
+
+    /// An instance of the task begins on `host`; one that is not the first has something to recover from.
+    pub fn starting(&self, key: TaskKey, host: Host, at_ms: u64) {
+        let mut state = self.lock();
+        if !state.started.insert(key) {
+            state.disturbances.push(Disturbance { at_ms, host });
+        }
     }
 
     pub fn is_home(&self, key: TaskKey, host: Host) -> bool {

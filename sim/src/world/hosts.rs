@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::broker::{Broker, BrokerConfig};
+use engine::broker::{Broker, BrokerConfig, BrokerError};
 use engine::client::{ClientConfig, SocketConfig, SocketTransport};
 use engine::env::Env;
-use engine::log::LogConfig;
+use engine::log::{LogConfig, LogError};
 use engine::record::Compression;
 use engine::stream::worker::WorkerSettings;
 use engine::stream::{Deployment, Pipeline};
@@ -103,7 +103,16 @@ async fn run_broker(env: Env, parts: Parts) -> turmoil::Result {
     let broker = match Broker::start(env.clone(), config).await {
         Ok(broker) => broker,
         Err(error) => {
-            parts.board.fail("durable", format!("the broker refused to start: {error}"));
+            let said = format!("the broker could not start: {}", chain(&error));
+            env.log(format_args!("{said}"));
+            match error {
+                // The disk failed under the recovery: as at any other time, the process ends, and another tries.
+                BrokerError::Io { .. } => parts.board.restart(Host::Broker, said),
+                BrokerError::Log { source, .. } if !matches!(*source, LogError::Damaged { .. }) => {
+                    parts.board.restart(Host::Broker, said);
+                }
+                _ => parts.board.fail("durable", said),
+            }
             return std::future::pending().await;
         }
     };
@@ -175,4 +184,10 @@ fn worker_settings(engine: &EngineSettings) -> WorkerSettings {
 
 fn compression(engine: &EngineSettings) -> Compression {
     if engine.lz4 { Compression::Lz4 } else { Compression::None }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |said, cause| format!("{said}: {cause}"))
 }

@@ -62,6 +62,7 @@ impl TaskHost {
         let task = TaskId { stage: key.stage, partition: key.partition };
         let mut backoff = self.worker.restart_backoff;
         while self.board.is_home(key, self.host) {
+            self.board.starting(key, self.host, virtual_ms().unwrap_or(0));
             let client = Client::new(self.env.clone(), self.transport.clone(), self.client.clone());
             let outcome =
                 run_task(&self.env, &client, deployment, task, &self.worker, Until::EndOfInput, Stop::never()).await;
