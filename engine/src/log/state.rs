@@ -422,11 +422,13 @@ impl State {
     }
 
     pub(super) fn segment(&self, base: Offset) -> Option<&Segment> {
-        self.segments.iter().find(|segment| segment.base == base)
+        let at = self.segments.binary_search_by_key(&base, |segment| segment.base).ok()?;
+        self.segments.get(at)
     }
 
     fn segment_mut(&mut self, base: Offset) -> Option<&mut Segment> {
-        self.segments.iter_mut().find(|segment| segment.base == base)
+        let at = self.segments.binary_search_by_key(&base, |segment| segment.base).ok()?;
+        self.segments.get_mut(at)
     }
 
     pub(super) fn index_loaded(&mut self, base: Offset, index: super::segment::SparseIndex) {
