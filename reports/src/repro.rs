@@ -43,7 +43,7 @@ impl From<SeedReport> for ReproReport {
             wall_ms: seed.wall_ms,
             violations: seed.violations.clone(),
             reasons: Vec::new(),
-            detail: Some(SeedReport { violations: Vec::new(), plan: None, checkpoints: Vec::new(), ..seed }),
+            detail: Some(SeedReport { violations: Vec::new(), plan: None, ..seed }),
         }
     }
 }

@@ -104,9 +104,6 @@ pub struct SeedReport {
     /// The plan as a file's text; filled when something is wrong.
     #[serde(default)]
     pub plan: Option<String>,
-    /// (step, rolling hash) now and then, so that two runs that differ can be compared.
-    #[serde(default)]
-    pub checkpoints: Vec<(u64, String)>,
 }
 
 impl SeedReport {
@@ -127,7 +124,6 @@ impl SeedReport {
             states: BTreeMap::new(),
             violations: Vec::new(),
             plan: None,
-            checkpoints: Vec::new(),
         }
     }
 }

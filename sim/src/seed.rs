@@ -80,6 +80,8 @@ pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) 
     if !report.violations.is_empty() {
         report.verdict = Verdict::Violation;
         report.plan = Some(plan.to_toml());
+        // Once is enough: what comes after the first violation of a run has the same past.
+        report.violations[0].story = trace.story();
     }
     Run { report, trace: trace.take_lines() }
 }

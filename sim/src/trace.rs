@@ -6,6 +6,7 @@
 //! Invariant: nothing that differs between two processes goes in: no wall clock, no address, no process id, no order of
 //! a randomly seeded map.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
@@ -55,14 +56,18 @@ struct State {
     hash: u128,
     events: u64,
     lines: Option<String>,
+    story: VecDeque<String>,
 }
+
+/// Events of a story that are kept: the last ones.
+const STORY_EVENTS: usize = 24;
 
 impl Trace {
     /// A trace of a world that moves `tick_ms` virtual milliseconds a step. With `keep`, every event is also kept as a
     /// line for [`Trace::take_lines`].
     pub fn new(tick_ms: u64, keep: bool) -> Trace {
         let lines = keep.then(String::new);
-        Trace(Arc::new(Mutex::new(State { step: 0, tick_ms, hash: 0, events: 0, lines })))
+        Trace(Arc::new(Mutex::new(State { step: 0, tick_ms, hash: 0, events: 0, lines, story: VecDeque::new() })))
     }
 
     /// The driver calls this before each step.
@@ -94,6 +99,12 @@ impl Trace {
         state.hash = xxh3_128_with_seed(&word, kind as u64);
         let step = state.step;
         let at = step * state.tick_ms;
+        if matches!(kind, Kind::Fault | Kind::Log | Kind::Control) {
+            if state.story.len() == STORY_EVENTS {
+                state.story.pop_front();
+            }
+            state.story.push_back(format!("{:>3}.{:03}s  {host}: {what}", at / 1000, at % 1000));
+        }
         if let Some(lines) = &mut state.lines {
             let _ = writeln!(
                 lines,
@@ -114,6 +125,11 @@ impl Trace {
     /// How many events went in.
     pub fn events(&self) -> u64 {
         self.lock().events
+    }
+
+    /// What a person wants to know of the run: its last faults, restarts and log lines.
+    pub fn story(&self) -> Vec<String> {
+        self.lock().story.iter().cloned().collect()
     }
 
     /// The events as lines, if they were kept.

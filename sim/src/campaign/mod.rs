@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use worker::worker_main;
 use worker::{Answer, Worker};
 
+use crate::checks::deterministic;
 use crate::plan::tier_of;
 use crate::{faults, seed, trace};
 
@@ -212,8 +213,11 @@ fn run_task(settings: &Settings, processes: &mut [Option<Worker>; 2], task: &Tas
         return Ok(Done { report, doubled: None });
     }
     let again = ask(settings, second, true, &task.job)?;
-    if again.trace_hash == report.trace_hash {
+    let Some(violation) = deterministic::compare(&report, &again) else {
         return Ok(Done { report, doubled: Some(None) });
+    };
+    if again.trace_hash == report.trace_hash {
+        return Ok(Done { report, doubled: Some(Some(violation)) });
     }
     // Both once more, with every event as a line, to the first that differs.
     let mut paths = Vec::new();
@@ -222,13 +226,8 @@ fn run_task(settings: &Settings, processes: &mut [Option<Worker>; 2], task: &Tas
         ask(settings, process, elsewhere, &Job { trace: Some(path.clone()), ..task.job.clone() })?;
         paths.push(path);
     }
-    let message = format!(
-        "two runs of one plan gave the traces {} and {}; {}",
-        report.trace_hash,
-        again.trace_hash,
-        compare(&paths[0], &paths[1])
-    );
-    let violation = Violation { message, ..violation_of(&report, "deterministic") };
+    let message = format!("{}; {}", violation.message, compare(&paths[0], &paths[1]));
+    let violation = Violation { message, ..violation };
     Ok(Done { report, doubled: Some(Some(violation)) })
 }
 
