@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::aggregate::{Aggregate, CodecError};
 use super::changelog::{TAG_CELLS, cells, put_cell, state_share, timer_share};
 use super::content::{Content, Shrinks};
+use super::key::Key;
 use super::outbox::Outbox;
 use super::sink::Sink;
 use super::task::TaskStats;
@@ -47,7 +48,7 @@ struct Cell<C> {
 
 struct Slot<C> {
     hash: u64,
-    key: Vec<u8>,
+    key: Key,
     cells: Vec<Cell<C>>,
     wake: i64,
     /// Changed since the last commit; then its number is in `Cells::dirty`.
@@ -71,17 +72,11 @@ pub(super) struct Cells<A: Aggregate, C, K> {
     /// Reused by `fire`.
     due: Vec<(i64, u64, u32)>,
     visited: Vec<u32>,
+    /// Reused by `take_changes`.
+    order: Vec<(u64, u32)>,
     record_key: Vec<u8>,
     value: Vec<u8>,
     counts: TaskStats,
-}
-
-/// The first eight bytes of a key, as a number in the same order.
-fn prefix(key: &[u8]) -> u64 {
-    let mut head = [0; 8];
-    let length = key.len().min(8);
-    head[..length].copy_from_slice(&key[..length]);
-    u64::from_be_bytes(head)
 }
 
 impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
@@ -99,6 +94,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             dirty: Vec::new(),
             due: Vec::new(),
             visited: Vec::new(),
+            order: Vec::new(),
             record_key: Vec::new(),
             value: Vec::new(),
             counts: TaskStats::default(),
@@ -126,7 +122,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         let slots = &self.slots;
         let found = self.index.find(hash, |id| {
             let slot = &slots[*id as usize];
-            slot.hash == hash && slot.key == key
+            slot.hash == hash && slot.key.bytes() == key
         });
         match found {
             Some(id) => *id,
@@ -139,13 +135,13 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             Some(id) => {
                 let slot = &mut self.slots[id as usize];
                 slot.hash = hash;
-                slot.key.extend_from_slice(key);
+                slot.key = Key::new(key);
                 id
             }
             None => {
                 self.slots.push(Slot {
                     hash,
-                    key: key.to_vec(),
+                    key: Key::new(key),
                     cells: Vec::new(),
                     wake: NEVER,
                     dirty: false,
@@ -201,7 +197,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         let slot = &mut self.slots[id as usize];
         if high - low > 1 {
             for mut absorbed in slot.cells.drain(low + 1..high).collect::<Vec<_>>() {
-                disarm(&mut self.timers_digest, &slot.key, &mut absorbed.armed);
+                disarm(&mut self.timers_digest, slot.key.bytes(), &mut absorbed.armed);
                 let cell = &mut slot.cells[low];
                 cell.last = cell.last.max(absorbed.last);
                 cell.content.absorb(&self.aggregate, absorbed.content);
@@ -227,12 +223,12 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             if cell.row == Row::Out {
                 self.counts.retractions += 1;
                 let sink = &mut self.sink;
-                cell.content.with_state(&self.aggregate, |state| sink.withdraw(&slot.key, window, state, out));
+                cell.content.with_state(&self.aggregate, |state| sink.withdraw(slot.key.bytes(), window, state, out));
             }
             if cell.first == first && self.spec.end(last) <= minimum {
                 cell.row = Row::Stale;
             } else {
-                self.sink.erase(&slot.key, window, out);
+                self.sink.erase(slot.key.bytes(), window, out);
                 cell.row = Row::None;
             }
         }
@@ -254,14 +250,16 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
                 for cell in &slot.cells {
                     let end = self.spec.end(cell.last);
                     if cell.row != Row::Out && end <= minimum {
-                        self.due.push((end, prefix(&slot.key), id));
+                        self.due.push((end, slot.key.prefix(), id));
                     }
                 }
             }
         }
         let slots = &self.slots;
         self.due.sort_unstable_by(|a, b| {
-            (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| slots[a.2 as usize].key.cmp(&slots[b.2 as usize].key))
+            (a.0, a.1)
+                .cmp(&(b.0, b.1))
+                .then_with(|| slots[a.2 as usize].key.bytes().cmp(slots[b.2 as usize].key.bytes()))
         });
         for (end, _, id) in self.due.drain(..) {
             let slot = &mut self.slots[id as usize];
@@ -269,9 +267,9 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             let cell = slot.cells.iter_mut().find(|cell| spec.end(cell.last) == end);
             let cell = cell.expect("a due cell is there until the purge below");
             let window = spec.window(cell.first, cell.last);
-            cell.content.with_state(&self.aggregate, |state| sink.emit(&slot.key, window, state, out));
+            cell.content.with_state(&self.aggregate, |state| sink.emit(slot.key.bytes(), window, state, out));
             cell.row = Row::Out;
-            arm(&mut self.timers_digest, &slot.key, &mut cell.armed, spec.purge(cell.last));
+            arm(&mut self.timers_digest, slot.key.bytes(), &mut cell.armed, spec.purge(cell.last));
             self.counts.panes += 1;
         }
         let mut visited = std::mem::take(&mut self.visited);
@@ -289,7 +287,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         slot.cells.retain_mut(|cell| {
             let keep = cell.row != Row::Out || spec.purge(cell.last) > minimum;
             if !keep {
-                disarm(&mut self.timers_digest, &slot.key, &mut cell.armed);
+                disarm(&mut self.timers_digest, slot.key.bytes(), &mut cell.armed);
             }
             keep
         });
@@ -309,15 +307,18 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// Hands over what changed since the last call, in key order: record key, and value or `None` when deleted. Only after
     /// [`Cells::fire`].
     pub fn take_changes(&mut self, mut write: impl FnMut(&[u8], Option<&[u8]>)) {
-        let mut dirty = std::mem::take(&mut self.dirty);
+        let mut order = std::mem::take(&mut self.order);
         let slots = &self.slots;
-        dirty.sort_unstable_by(|a, b| slots[*a as usize].key.cmp(&slots[*b as usize].key));
-        for id in dirty.drain(..) {
+        order.extend(self.dirty.drain(..).map(|id| (slots[id as usize].key.prefix(), id)));
+        order.sort_unstable_by(|a, b| {
+            a.0.cmp(&b.0).then_with(|| slots[a.1 as usize].key.bytes().cmp(slots[b.1 as usize].key.bytes()))
+        });
+        for (_, id) in order.drain(..) {
             let slot = &mut self.slots[id as usize];
             slot.dirty = false;
             self.record_key.clear();
             self.record_key.push(TAG_CELLS);
-            self.record_key.extend_from_slice(&slot.key);
+            self.record_key.extend_from_slice(slot.key.bytes());
             if let Some(share) = slot.share {
                 self.state_digest = self.state_digest.wrapping_sub(share);
             }
@@ -333,14 +334,14 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             for cell in &mut slot.cells {
                 put_cell(cell.first, cell.last, &mut self.value, |out| cell.content.encode(&self.aggregate, out));
                 let due = due(&self.spec, cell);
-                arm(&mut self.timers_digest, &slot.key, &mut cell.armed, due);
+                arm(&mut self.timers_digest, slot.key.bytes(), &mut cell.armed, due);
             }
             let share = state_share(&self.record_key, &self.value);
             slot.share = Some(share);
             self.state_digest = self.state_digest.wrapping_add(share);
             write(&self.record_key, Some(&self.value));
         }
-        self.dirty = dirty;
+        self.order = order;
     }
 
     /// Gives an empty slot back. Its heap entries stay: one that meets the slot's next key early finds nothing due.
@@ -352,7 +353,6 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             .find_entry(slot.hash, |other| *other == id)
             .expect("a slot is in the index until it is released");
         entry.remove();
-        slot.key.clear();
         slot.wake = NEVER;
         self.free.push(id);
     }
@@ -391,7 +391,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             for cell in &mut slot.cells {
                 cell.row = if self.spec.end(cell.last) <= minimum { Row::Out } else { Row::None };
                 let due = due(&self.spec, cell);
-                arm(&mut self.timers_digest, &slot.key, &mut cell.armed, due);
+                arm(&mut self.timers_digest, slot.key.bytes(), &mut cell.armed, due);
                 slot.wake = slot.wake.min(due);
             }
             if slot.wake != NEVER {
@@ -420,18 +420,18 @@ impl<A: Aggregate, C: Shrinks<A>, K: Sink<A::State>> Cells<A, C, K> {
         if cell.row == Row::Out {
             self.counts.retractions += 1;
             let sink = &mut self.sink;
-            cell.content.with_state(&self.aggregate, |state| sink.withdraw(&slot.key, old, state, out));
+            cell.content.with_state(&self.aggregate, |state| sink.withdraw(slot.key.bytes(), old, state, out));
             cell.row = Row::Stale;
         }
         if !cell.content.remove(&self.aggregate, item) {
             return false;
         }
-        disarm(&mut self.timers_digest, &slot.key, &mut cell.armed);
+        disarm(&mut self.timers_digest, slot.key.bytes(), &mut cell.armed);
         let Cell { first, last, mut row, content, .. } = slot.cells.remove(at);
         let parts = if content.is_empty() { Vec::new() } else { content.split(&spec, Span { first, last }) };
         let replaced = parts.first().is_some_and(|(part, _)| part.first == first && spec.end(part.last) <= minimum);
         if row == Row::Stale && !replaced {
-            self.sink.erase(&slot.key, old, out);
+            self.sink.erase(slot.key.bytes(), old, out);
             row = Row::None;
         }
         for (index, (part, content)) in parts.into_iter().enumerate() {

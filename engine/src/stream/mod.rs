@@ -16,6 +16,7 @@ mod dedup;
 mod deployment;
 pub mod frame;
 mod intake;
+mod key;
 pub mod laws;
 mod ledger;
 mod outbox;
