@@ -63,7 +63,7 @@ impl Ledger {
                 let value = record.value.ok_or_else(|| CodecError("a commit record without a value".to_owned()))?;
                 self.commit = Some(CommitRecord::decode(value)?);
                 self.uncommitted = 0;
-                return Ok(None);
+                Ok(None)
             }
             TAG_CELLS => {
                 self.uncommitted += 1;

@@ -81,7 +81,6 @@ impl std::fmt::Debug for Pipeline {
 }
 
 impl Pipeline {
-    #[expect(clippy::new_ret_no_self, reason = "a pipeline is built step by step; this is the first")]
     pub fn named(name: &str) -> Named {
         Named { name: name.to_owned() }
     }
