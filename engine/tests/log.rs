@@ -204,8 +204,10 @@ fn a_clean_stop_drains_and_the_next_start_scans_nothing() {
     let disk = TestDisk::default();
     local(async {
         let log = open(&disk).await;
-        let last =
-            (0..30).map(|n| log.append(batch(&[&format!("v{n}")], ProducerStamp::NONE)).unwrap()).last().unwrap();
+        let last = (0..30)
+            .map(|n| log.append(batch(&[&format!("v{n}")], ProducerStamp::NONE)).unwrap())
+            .fold(None, |_, appended| Some(appended))
+            .unwrap();
         log.close().await;
         log.durable(&last).await.unwrap();
         assert_eq!(log.recovery_point(), Offset(30));
@@ -516,8 +518,10 @@ fn a_segment_stays_until_no_recovery_point_names_it() {
         let log = open(&disk).await;
         // The writer stops after the roll: the recovery point still names the segment before as the active one.
         disk.hold_at(Point::LogRolled);
-        let last =
-            (0..40).map(|_| log.append(batch(&[&"x".repeat(200)], ProducerStamp::NONE)).unwrap()).last().unwrap();
+        let last = (0..40)
+            .map(|_| log.append(batch(&[&"x".repeat(200)], ProducerStamp::NONE)).unwrap())
+            .fold(None, |_, appended| Some(appended))
+            .unwrap();
         assert!(tokio::time::timeout(Duration::from_secs(1), log.durable(&last)).await.is_err());
         let end = log.high_watermark();
         assert_eq!(log.delete_below(end).await.unwrap(), end);
@@ -635,8 +639,10 @@ fn damage_before_the_last_segment_is_no_torn_tail() {
         let log = open(&disk).await;
         // The host stops after the roll, before the recovery point has followed.
         disk.freeze_at(Point::LogRolled, 0);
-        let last =
-            (0..40).map(|_| log.append(batch(&[&"x".repeat(200)], ProducerStamp::NONE)).unwrap()).last().unwrap();
+        let last = (0..40)
+            .map(|_| log.append(batch(&[&"x".repeat(200)], ProducerStamp::NONE)).unwrap())
+            .fold(None, |_, appended| Some(appended))
+            .unwrap();
         assert!(tokio::time::timeout(Duration::from_secs(1), log.durable(&last)).await.is_err());
         let synced = log.high_watermark();
         kill(&disk).await;

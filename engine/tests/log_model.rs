@@ -246,7 +246,7 @@ impl Bench {
     }
 
     fn append(&mut self, producer: Option<i64>, transactional: bool, records: usize, bytes: usize) {
-        let mut builder = BatchBuilder::new(if bytes % 3 == 0 { Compression::Lz4 } else { Compression::None });
+        let mut builder = BatchBuilder::new(if bytes.is_multiple_of(3) { Compression::Lz4 } else { Compression::None });
         let mut timestamps = Vec::new();
         for _ in 0..records {
             self.payload += 1;
