@@ -30,6 +30,9 @@ pub struct GateReport {
     pub panes: PaneCounts,
     pub faults: BTreeMap<String, FaultCount>,
     pub states: BTreeMap<String, u64>,
+    /// Property → how many things it was asked of: sends, reads, commits, crashes, rows.
+    #[serde(default)]
+    pub examined: BTreeMap<String, u64>,
     pub determinism: Determinism,
     /// What the run can claim: with no failure in n runs the rate of failing (pipeline, seed) pairs is below 3/n at
     /// 95 % confidence. Absent unless every run passed.
@@ -78,6 +81,7 @@ impl GateReport {
             panes: PaneCounts::default(),
             faults: BTreeMap::new(),
             states: BTreeMap::new(),
+            examined: BTreeMap::new(),
             determinism: Determinism::default(),
             failure_rate_below: None,
             violations: Vec::new(),
@@ -103,6 +107,9 @@ impl GateReport {
         }
         for (name, count) in &seed.states {
             *self.states.entry(name.clone()).or_default() += count;
+        }
+        for (name, count) in &seed.examined {
+            *self.examined.entry(name.clone()).or_default() += count;
         }
         self.violations.extend(seed.violations.iter().cloned());
         self.verdict = self.verdict.max(seed.verdict);

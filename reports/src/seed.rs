@@ -100,6 +100,9 @@ pub struct SeedReport {
     pub panes: PaneCounts,
     pub faults: BTreeMap<String, FaultCount>,
     pub states: BTreeMap<String, u64>,
+    /// Property → how many things it was asked of.
+    #[serde(default)]
+    pub examined: BTreeMap<String, u64>,
     pub violations: Vec<Violation>,
     /// The plan as a file's text; filled when something is wrong.
     #[serde(default)]
@@ -122,6 +125,7 @@ impl SeedReport {
             panes: PaneCounts::default(),
             faults: BTreeMap::new(),
             states: BTreeMap::new(),
+            examined: BTreeMap::new(),
             violations: Vec::new(),
             plan: None,
         }

@@ -58,6 +58,7 @@ pub fn gate(report: &GateReport, next: &str) -> String {
     line(format_args!("  wall time     {}", duration(report.wall_ms)));
     text.push_str(&fault_table(&report.faults));
     text.push_str(&state_table(&report.states));
+    text.push_str(&property_table(&report.examined));
     if let Some(rate) = report.failure_rate_below {
         writeln!(
             text,
@@ -272,6 +273,23 @@ fn state_table(states: &BTreeMap<String, u64>) -> String {
     text
 }
 
+/// How often each property was asked of something: one that never was has not been checked.
+fn property_table(examined: &BTreeMap<String, u64>) -> String {
+    if examined.is_empty() {
+        return String::new();
+    }
+    let width = examined.keys().map(String::len).max().unwrap_or(0).max("property".len());
+    let mut text = format!("\n  {:<width$}  {:>9}\n", "property", "asked of");
+    for (name, times) in examined.iter().filter(|(_, times)| **times > 0) {
+        writeln!(text, "  {name:<width$}  {:>9}", count(*times)).expect("a string takes everything");
+    }
+    let never: Vec<&str> = examined.iter().filter(|(_, times)| **times == 0).map(|(name, _)| name.as_str()).collect();
+    if !never.is_empty() {
+        writeln!(text, "  never asked: {}", never.join(", ")).expect("a string takes everything");
+    }
+    text
+}
+
 fn plural(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{} {noun}s", count(number as u64)) }
 }
@@ -356,6 +374,8 @@ mod tests {
         seed.panes = PaneCounts { live: 88, replay: 88 };
         seed.faults.insert("power-cut".into(), FaultCount { injected: 2, effective: 2, visible: 1 });
         seed.faults.insert("lost-reply".into(), FaultCount { injected: 1, effective: 1, visible: 1 });
+        seed.examined.insert("lost-write".into(), 1_140);
+        seed.examined.insert("loud-gap".into(), 0);
         seed.states.insert("crash-between-flush-and-commit".into(), 1);
         seed.states.insert("session-bridge-after-emission".into(), 0);
         seed

@@ -118,6 +118,7 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
     count(&mut report, &case, &events);
     report.states = states(&world, plan, &case, &report);
     report.faults = world.fault_counts();
+    report.examined = checks::examined(&case);
     report.steps = world.steps();
     report.violations = found.into_iter().map(|violation| judged(plan, violation)).collect();
     drop(ManuallyDrop::into_inner(world));

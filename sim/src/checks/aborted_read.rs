@@ -8,6 +8,10 @@ const NAME: &str = "aborted-read";
 pub const CHECK: Check = Check {
     name: NAME,
     holds_when: "no committed read shows a record of an aborted or undecided transaction",
+    examined: |case| {
+        let committed = case.evidence.history.polls.iter().filter(|poll| poll.read_committed);
+        committed.map(|poll| poll.seen.len() as u64).sum()
+    },
     run: check,
 };
 

@@ -14,6 +14,7 @@ const NAME: &str = "durable";
 pub const CHECK: Check = Check {
     name: NAME,
     holds_when: "after any crash the log is a valid extension of what was acknowledged",
+    examined: |case| case.evidence.crashes.len() as u64,
     run: check,
 };
 

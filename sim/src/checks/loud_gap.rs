@@ -4,8 +4,12 @@ use super::{Case, Check, Violation};
 
 const NAME: &str = "loud-gap";
 
-pub const CHECK: Check =
-    Check { name: NAME, holds_when: "a needed offset that is gone stops the run or is reported", run: check };
+pub const CHECK: Check = Check {
+    name: NAME,
+    holds_when: "a needed offset that is gone stops the run or is reported",
+    examined: |case| case.evidence.gaps.len() as u64,
+    run: check,
+};
 
 fn check(case: &Case<'_>) -> Vec<Violation> {
     let mut found = Vec::new();

@@ -28,6 +28,9 @@ mod watermark_monotonic;
 #[cfg(test)]
 mod kit;
 
+use std::collections::BTreeMap;
+
+use engine::types::TopicPartition;
 use reports::FirstDifference;
 
 use crate::evidence::{Evidence, RunNames, TaskNames};
@@ -78,6 +81,7 @@ pub struct Case<'a> {
     pub replay: Output,
     /// What the independent function says of the source.
     pub expected: Expected,
+    changelogs: BTreeMap<TopicPartition, Changelog>,
 }
 
 impl<'a> Case<'a> {
@@ -87,7 +91,14 @@ impl<'a> Case<'a> {
         let live = Output::read(&logs, &evidence.live, workload);
         let replay = Output::read(&logs, &evidence.replay, workload);
         let expected = workload.expected(shape, &source.records);
-        Case { evidence, workload, shape, logs, source, live, replay, expected }
+        let mut changelogs = BTreeMap::new();
+        for task in evidence.live.tasks.iter().chain(&evidence.replay.tasks) {
+            if let Some(name) = &task.changelog {
+                let log = logs.get(&name.topic, name.partition.0);
+                changelogs.insert(name.clone(), Changelog::read(log, task.window));
+            }
+        }
+        Case { evidence, workload, shape, logs, source, live, replay, expected, changelogs }
     }
 
     /// Both runs of the pipeline, with the name that messages use.
@@ -96,11 +107,13 @@ impl<'a> Case<'a> {
     }
 
     /// The tasks of a run that have a changelog, with what is in it.
-    fn changelogs<'n>(&self, names: &'n RunNames) -> impl Iterator<Item = (&'n TaskNames, Changelog)> {
-        names.tasks.iter().filter_map(|task| {
-            let changelog = task.changelog.as_ref()?;
-            Some((task, Changelog::read(self.logs.get(&changelog.topic, changelog.partition.0), task.window)))
-        })
+    fn changelogs<'n>(&'n self, names: &'n RunNames) -> impl Iterator<Item = (&'n TaskNames, &'n Changelog)> {
+        names.tasks.iter().filter_map(|task| Some((task, self.changelogs.get(task.changelog.as_ref()?)?)))
+    }
+
+    /// The commits of all tasks.
+    fn cuts(&self) -> u64 {
+        self.changelogs.values().map(|changelog| changelog.cuts.len() as u64).sum()
     }
 }
 
@@ -110,6 +123,8 @@ pub struct Check {
     pub name: &'static str,
     /// The property in words.
     pub holds_when: &'static str,
+    /// How many things of this case it judges: a property that was never asked of anything has not been checked.
+    pub examined: fn(&Case<'_>) -> u64,
     pub run: fn(&Case<'_>) -> Vec<Violation>,
 }
 
@@ -142,6 +157,11 @@ pub fn run_all(evidence: &Evidence, workload: &dyn Workload, shape: &Shape) -> V
 /// Runs every check of a case that is decoded already.
 pub fn run_case(case: &Case<'_>) -> Vec<Violation> {
     ALL.iter().flat_map(|check| few((check.run)(case))).collect()
+}
+
+/// How many things each check judges.
+pub fn examined(case: &Case<'_>) -> BTreeMap<String, u64> {
+    ALL.iter().map(|check| (check.name.to_owned(), (check.examined)(case))).collect()
 }
 
 fn few(mut found: Vec<Violation>) -> Vec<Violation> {

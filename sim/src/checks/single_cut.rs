@@ -12,8 +12,12 @@ use crate::evidence::{RunNames, TaskNames};
 
 const NAME: &str = "single-cut";
 
-pub const CHECK: Check =
-    Check { name: NAME, holds_when: "each commit record agrees with what the same transaction wrote", run: check };
+pub const CHECK: Check = Check {
+    name: NAME,
+    holds_when: "each commit record agrees with what the same transaction wrote",
+    examined: |case| case.cuts(),
+    run: check,
+};
 
 /// What a transaction wrote outside of its changelog.
 #[derive(Default)]

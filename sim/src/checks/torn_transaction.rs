@@ -13,6 +13,7 @@ const NAME: &str = "torn-transaction";
 pub const CHECK: Check = Check {
     name: NAME,
     holds_when: "every partition that a transaction touched holds the same marker, and it is the one that was answered",
+    examined: |case| case.logs.all().map(|(_, _, log)| log.transactions.len() as u64).sum(),
     run: check,
 };
 
