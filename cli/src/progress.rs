@@ -75,7 +75,7 @@ fn plain(what: &str, unit: &str, done: u64, total: u64, elapsed: Duration, remar
     } else {
         "ETA unknown".to_owned()
     };
-    let share = if total == 0 { 100 } else { done * 100 / total };
+    let share = (done * 100).checked_div(total).unwrap_or(100);
     format!("{what}: {done}/{total} {unit} ({share} %), {}/s, {to_go}, {remark}", units::show_rate(rate))
 }
 

@@ -166,7 +166,8 @@ pub struct Logs {
 impl Logs {
     /// Decodes what is under `data_dir`; files that are no segments are left alone.
     pub fn decode(files: &BTreeMap<PathBuf, Vec<u8>>, data_dir: &Path) -> Logs {
-        let mut segments: BTreeMap<(String, i32), Vec<(i64, &[u8])>> = BTreeMap::new();
+        type Segments<'f> = Vec<(i64, &'f [u8])>;
+        let mut segments: BTreeMap<(String, i32), Segments<'_>> = BTreeMap::new();
         for (path, bytes) in files {
             if let Some((partition, base)) = segment_of(path, data_dir) {
                 segments.entry(partition).or_default().push((base, bytes));

@@ -12,6 +12,9 @@ use crate::evidence::PollRecord;
 
 const NAME: &str = "nonmonotonic";
 
+/// One of the offsets that a partition says of itself.
+type Bound = fn(&PollRecord) -> Offset;
+
 pub const CHECK: Check = Check {
     name: NAME,
     holds_when: "a reader never moves back, nor does what a partition says of itself",
@@ -27,7 +30,7 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
         partitions.entry(&poll.partition).or_default().push(poll);
     }
     for (partition, polls) in partitions {
-        let bounds: [(&str, fn(&PollRecord) -> Offset); 3] = [
+        let bounds: [(&str, Bound); 3] = [
             ("high watermark", |poll| poll.high_watermark),
             ("last stable offset", |poll| poll.last_stable),
             ("log start", |poll| poll.log_start),
@@ -83,12 +86,7 @@ fn groups(case: &Case<'_>) -> Vec<Violation> {
     found
 }
 
-fn went_back(
-    partition: &TopicPartition,
-    polls: &[&PollRecord],
-    name: &str,
-    bound: fn(&PollRecord) -> Offset,
-) -> Option<Violation> {
+fn went_back(partition: &TopicPartition, polls: &[&PollRecord], name: &str, bound: Bound) -> Option<Violation> {
     let mut by_answer = polls.to_vec();
     by_answer.sort_by_key(|poll| poll.answered);
     let mut by_question = polls.to_vec();

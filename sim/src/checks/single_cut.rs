@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn every_disagreement_is_caught() {
-        let cases: [(&str, fn(&mut Commit)); 6] = [
+        type Change = fn(&mut Commit);
+        let cases: [(&str, Change); 6] = [
             ("says offset 5 of source-0, and its transaction sent 4 to the group", |commit| commit.sent = Some(4)),
             ("says offset 5 of source-0, and its transaction sent none to the group", |commit| commit.sent = None),
             ("says 1 records of output, and its transaction wrote 0", |commit| commit.outputs = 1),
