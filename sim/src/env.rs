@@ -138,7 +138,7 @@ impl HostEnv {
         match fate {
             Fate::Kill => {
                 around.net.set_reach(name, Reach::Refusing);
-                sim.crash(name.as_str());
+                around.net.in_order(|| sim.crash(name.as_str()));
             }
             Fate::PowerCut { .. } => {
                 around.net.set_reach(name, Reach::Silent);

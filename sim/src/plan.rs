@@ -262,8 +262,8 @@ impl Cluster {
         let (embedded, workers) =
             *draw.pick(&[(true, 0), (true, 1), (false, 1), (false, 2), (false, 2), (true, 2), (false, 3)]);
         let (latency_max_ms, sync_max_ms) = match tier {
-            Tier::Race => (draw.between(1, 6), draw.between(1, 8)),
-            Tier::Soak => (draw.between(1, 30), draw.between(1, 25)),
+            Tier::Race => (draw.between(1, 6), *draw.pick(&[1, 4, 20])),
+            Tier::Soak => (draw.between(1, 30), *draw.pick(&[5, 20, 60])),
         };
         Cluster {
             embedded,

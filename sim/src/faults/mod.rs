@@ -16,6 +16,7 @@ mod duplicated_request;
 mod kill;
 mod lost_reply;
 mod one_way_partition;
+mod orphaned_request;
 mod partition;
 mod pause_takeover;
 mod power_cut;
@@ -40,6 +41,7 @@ pub const ALL: &[&dyn Fault] = &[
     &delayed_request::DelayedRequest,
     &duplicated_request::DuplicatedRequest,
     &lost_reply::LostReply,
+    &orphaned_request::OrphanedRequest,
     &slow_disk::SlowDisk,
     &sync_failure::SyncFailure,
 ];

@@ -34,6 +34,9 @@ pub enum FrameFault {
     LoseReply,
     /// It is lost and the connection reset.
     LoseRequest,
+    /// It leaves its connection and arrives so much later on one of its own, whatever becomes of the sender. The world is
+    /// told ([`NetRules::take_orphans`]) and can end the sender meanwhile.
+    Orphan { ms: u64 },
 }
 
 /// Which requests count.
@@ -88,6 +91,7 @@ struct State {
     links: BTreeMap<(String, String), Link>,
     hosts: BTreeMap<String, Reach>,
     queue: VecDeque<Parcel>,
+    orphans: Vec<FaultId>,
 }
 
 #[derive(Default)]
@@ -260,9 +264,28 @@ impl NetRules {
         }
     }
 
+    pub(super) fn orphaned(&self, id: FaultId) {
+        self.lock().orphans.push(id);
+    }
+
+    /// The faults that made an orphan since the last call.
+    pub fn take_orphans(&self) -> Vec<FaultId> {
+        std::mem::take(&mut self.lock().orphans)
+    }
+
     pub(super) fn send(&self, parcel: Parcel) {
         self.lock().queue.push_back(parcel);
         self.0.parcels.notify_one();
+    }
+
+    /// Puts the parcels that were sent during `crash` into an order of their own: a runtime drops its tasks in an order
+    /// that depends on what else the process ever ran.
+    pub(crate) fn in_order<T>(&self, crash: impl FnOnce() -> T) -> T {
+        let before = self.lock().queue.len();
+        let done = crash();
+        let mut state = self.lock();
+        state.queue.make_contiguous()[before..].sort_by(|a, b| (&a.to, &a.frames).cmp(&(&b.to, &b.frames)));
+        done
     }
 
     pub(super) fn take_parcel(&self) -> Option<Parcel> {

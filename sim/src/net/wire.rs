@@ -58,6 +58,8 @@ pub(super) struct Wire {
     delayed: Option<FaultId>,
     /// The request whose reply will be lost.
     lost_reply: Option<(FaultId, i32)>,
+    /// What is copied goes no other way.
+    orphaning: bool,
     /// The engine's close was noticed.
     left: bool,
     over: bool,
@@ -128,6 +130,7 @@ impl Wire {
             out: Lane::new(from, to, Side::Requests),
             back: Lane::new(to, from, Side::Replies),
             copying: None,
+            orphaning: false,
             delayed: None,
             lost_reply: None,
             left: false,
@@ -200,6 +203,10 @@ impl Wire {
                             self.delayed = Some(id);
                             delay_ms = ms;
                         }
+                        FrameFault::Orphan { ms } => {
+                            self.copying = Some((id, ms, BytesMut::new()));
+                            self.orphaning = true;
+                        }
                         FrameFault::LoseReply => self.lost_reply = head.map(|head| (id, head.correlation_id)),
                         FrameFault::LoseRequest => {
                             self.rules.0.effects.effective(id);
@@ -218,8 +225,16 @@ impl Wire {
                 if piece.ends
                     && let Some((id, delay_ms, copy)) = self.copying.take()
                 {
-                    let parcel = self.parcel(vec![copy.freeze()], delay_ms, Some(id), true);
+                    let orphan = std::mem::take(&mut self.orphaning);
+                    let parcel = self.parcel(vec![copy.freeze()], delay_ms, Some(id), !orphan);
                     self.rules.send(parcel);
+                    if orphan {
+                        self.rules.orphaned(id);
+                        continue;
+                    }
+                }
+                if self.orphaning {
+                    continue;
                 }
             }
             let delayed = self.delayed.map(|id| (id, delay_ms));

@@ -110,6 +110,8 @@ pub struct World<'a> {
     steps: u64,
     accounts: Vec<Account>,
     promises: BTreeMap<usize, Promise>,
+    /// Faults whose request is still to come, and whose sender dies with it.
+    orphans: BTreeMap<usize, (Host, u64)>,
     crashes: Vec<Crash>,
     states: BTreeMap<&'static str, u64>,
 }
@@ -153,6 +155,7 @@ impl<'a> World<'a> {
             steps: 0,
             accounts: vec![Account::default(); plan.faults.len()],
             promises: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             crashes: Vec::new(),
             states: BTreeMap::new(),
         }
@@ -217,6 +220,12 @@ impl<'a> World<'a> {
             self.take_down(host, promise.kind, promise.down_ms);
             self.account_end(request.id);
         }
+        for id in self.around.net.take_orphans() {
+            if let Some((host, down_ms)) = self.orphans.remove(&id) {
+                self.take_down(host, CrashKind::Kill, down_ms);
+                self.account_end(id);
+            }
+        }
         for (host, why) in self.board.take_restarts() {
             self.trace.record(&host.to_string(), Kind::Fault, "restart", why.as_bytes());
             self.take_down(host, CrashKind::Kill, 50);
@@ -266,6 +275,7 @@ impl<'a> World<'a> {
         self.due.clear();
         self.around.points.disarm_all();
         self.promises.clear();
+        self.orphans.clear();
         self.around.net.heal();
         let hosts: Vec<Host> = self.hosts.keys().copied().collect();
         for host in hosts {
@@ -348,6 +358,13 @@ impl<'a> World<'a> {
     /// The `nth` request from `host` is carried out, and its reply lost.
     pub fn lose_reply(&mut self, id: usize, host: Host, nth: u32) {
         self.arm_request(id, host, nth, FrameFault::LoseReply);
+    }
+
+    /// The `nth` request from `host` is held for `hold_ms`; `host` dies in the tick in which it was sent, and is down for
+    /// `down_ms`.
+    pub fn orphan_request(&mut self, id: usize, host: Host, nth: u32, hold_ms: u64, down_ms: u64) {
+        self.arm_request(id, host, nth, FrameFault::Orphan { ms: hold_ms });
+        self.orphans.insert(id, (host, down_ms));
     }
 
     /// Every sync of `host` takes `extra_ms` longer for a while.
