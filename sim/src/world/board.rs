@@ -31,10 +31,11 @@ impl fmt::Display for TaskKey {
     }
 }
 
-/// How the broker spends its days after the setup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// How far the world is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// Topics are being created; nothing runs.
+    #[default]
     Setup,
     /// This version's tasks run.
     Running(u32),
@@ -56,6 +57,7 @@ struct Inner {
     changed: watch::Sender<u64>,
 }
 
+#[derive(Default)]
 struct State {
     stage: Stage,
     /// The version that the control host shall prepare next.
@@ -75,24 +77,16 @@ struct State {
     restarts: Vec<(Host, String)>,
 }
 
+impl Default for Board {
+    fn default() -> Board {
+        Board::new()
+    }
+}
+
 impl Board {
+    /// A board on which version 1 is wanted and nothing has happened.
     pub fn new() -> Board {
-        let state = State {
-            stage: Stage::Setup,
-            wanted: 1,
-            homes: BTreeMap::new(),
-            started: BTreeSet::new(),
-            finished: BTreeMap::new(),
-            produced: false,
-            quiet: BTreeSet::new(),
-            missing: Vec::new(),
-            moment: 0,
-            history: History::default(),
-            disturbances: Vec::new(),
-            fenced: BTreeMap::new(),
-            failed: Vec::new(),
-            restarts: Vec::new(),
-        };
+        let state = State { wanted: 1, ..State::default() };
         Board(Arc::new(Inner { state: Mutex::new(state), changed: watch::Sender::new(0) }))
     }
 

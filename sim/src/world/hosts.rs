@@ -117,7 +117,7 @@ async fn run_broker(env: Env, parts: Parts) -> turmoil::Result {
         }
     };
     if parts.embedded {
-        let transport = Observed::new(broker.local(), parts.board.clone(), Host::Broker);
+        let transport = Observed::around(broker.local(), parts.board.clone(), Host::Broker);
         tokio::task::spawn_local(tasks(&env, Host::Broker, &parts, transport).run());
     }
     let address = format!("0.0.0.0:{PORT}");
@@ -156,7 +156,7 @@ fn socket(env: &Env, host: Host, parts: &Parts) -> Arc<dyn Transport> {
     let timeout = Duration::from_millis(parts.engine.request_timeout_ms);
     let config = SocketConfig { connect_timeout: timeout, call_timeout: timeout, ..SocketConfig::default() };
     let socket = SocketTransport::new(env.clone(), format!("{}:{PORT}", Host::Broker), config);
-    Observed::new(Arc::new(socket), parts.board.clone(), host)
+    Observed::around(Arc::new(socket), parts.board.clone(), host)
 }
 
 fn client_config(engine: &EngineSettings) -> ClientConfig {

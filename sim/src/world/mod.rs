@@ -563,7 +563,8 @@ mod tests {
             async move {
                 env.disk().create_dir_all(Path::new("/data")).await?;
                 let file = env.disk().open(path, OpenMode::Append).await?;
-                heard.borrow_mut().push(format!("started with {}", file.len().await?));
+                let len = file.len().await?;
+                heard.borrow_mut().push(format!("started with {len}"));
                 let listener = env.network().bind("0.0.0.0:1").await?;
                 tokio::task::spawn_local(async move {
                     while let Ok(mut stream) = listener.accept().await {

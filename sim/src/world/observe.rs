@@ -21,7 +21,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    pub fn new(inner: Arc<dyn Transport>, board: Board, host: Host) -> Arc<dyn Transport> {
+    pub fn around(inner: Arc<dyn Transport>, board: Board, host: Host) -> Arc<dyn Transport> {
         Arc::new(Observed { inner, board, host })
     }
 }
