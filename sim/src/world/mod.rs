@@ -545,6 +545,7 @@ mod tests {
         let mut plan = Plan::expand("p", 5, Some(reports::Tier::Race));
         plan.cluster.embedded = false;
         plan.cluster.workers = 1;
+        plan.cluster.sync_max_ms = 5;
         let kind = faults::named(kind).unwrap();
         let mut draw = crate::draw::Draw::new(1, "test");
         let drawn = kind.draw(&mut draw, &plan.cluster, Phase::Live, 100, 200);
