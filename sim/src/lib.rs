@@ -7,6 +7,7 @@ compile_error!(
      [build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]\nrustdocflags = [\"--cfg\", \"tokio_unstable\"]"
 );
 
+mod alone;
 pub mod campaign;
 pub mod draw;
 pub mod faults;

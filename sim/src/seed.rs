@@ -13,6 +13,7 @@ use std::sync::{Mutex, Once, PoisonError};
 
 use reports::{SeedReport, Verdict};
 
+use crate::alone::Turn;
 use crate::checks::{self, Case, Violation};
 use crate::evidence::Liveness;
 use crate::phases::{Phases, Stop};
@@ -63,6 +64,7 @@ pub fn run_plan(workload: &dyn Workload, plan: &Plan) -> SeedReport {
 
 /// [`run_plan`], and more.
 pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) -> Run {
+    let _turn = Turn::take();
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     align_task_ids();
