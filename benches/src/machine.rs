@@ -1,7 +1,6 @@
 //! Where a figure was measured: the machine, the build, what this process has used.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -18,19 +17,9 @@ pub fn describe() -> BTreeMap<String, Value> {
     ])
 }
 
-/// The commit of the working directory, `-dirty` when it has changes; `unknown` outside of a checkout.
+/// The commit that this program was built from, `-dirty` when the checkout had changes; `unknown` outside of one.
 pub fn commit() -> String {
-    let git = |args: &[&str]| {
-        let output = Command::new("git").args(args).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    match git(&["rev-parse", "--short=12", "HEAD"]) {
-        Some(head) => match git(&["status", "--porcelain", "--untracked-files=no"]) {
-            Some(changes) if changes.is_empty() => head,
-            _ => format!("{head}-dirty"),
-        },
-        None => "unknown".to_owned(),
-    }
+    env!("SEGNO_COMMIT").to_owned()
 }
 
 fn cpu_model() -> String {

@@ -15,7 +15,7 @@ use engine::broker::{Broker, BrokerConfig};
 use engine::client::{Client, ClientConfig, Isolation, for_each_committed};
 use engine::env::Env;
 use engine::env::real::threads;
-use engine::stream::worker::{Stop, Until, WorkerSettings, WorkerSummary, prepare, run_worker};
+use engine::stream::worker::{Stop, Until, WorkerSettings, WorkerSummary, prepare, run_spread};
 use engine::stream::{Deployment, Pipeline};
 use engine::types::{Offset, TopicPartition};
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,9 @@ pub fn run(
         prepare(&client, &deployment).await?;
 
         let (started, cpu_before) = (Instant::now(), machine::cpu_seconds());
-        let summary = work(env, &client, &deployment, threads).await?;
+        let settings = WorkerSettings::default();
+        let summary =
+            run_spread(env, &client, &deployment, &settings, threads, Until::EndOfInput, Stop::never()).await?;
         let seconds = started.elapsed().as_secs_f64();
         let cpu_s = machine::cpu_seconds() - cpu_before;
         let peak_rss_bytes = machine::peak_rss_bytes();
@@ -86,35 +88,6 @@ pub fn run(
         })
     });
     outcome
-}
-
-/// Runs every task until its input ends, spread over pinned threads with a runtime each.
-async fn work(env: &Env, client: &Client, deployment: &Deployment, threads: usize) -> anyhow::Result<WorkerSummary> {
-    let tasks = deployment.tasks();
-    let (stopper, stop) = Stop::new();
-    let mut workers = Vec::new();
-    for thread in 0..threads {
-        let share: Vec<_> = tasks.iter().copied().skip(thread).step_by(threads).collect();
-        if share.is_empty() {
-            continue;
-        }
-        let (env, client, deployment) = (env.clone(), client.clone(), deployment.clone());
-        let (stopper, stop) = (stopper.clone(), stop.clone());
-        workers.push(threads::start(&format!("worker-{thread}"), Some(thread), move || async move {
-            let settings = WorkerSettings::default();
-            let outcome = run_worker(&env, &client, &deployment, &share, &settings, Until::EndOfInput, stop).await;
-            if outcome.is_err() {
-                stopper.stop();
-            }
-            outcome
-        })?);
-    }
-    let mut all = WorkerSummary::default();
-    for worker in workers {
-        let summary = worker.finished().await??;
-        all.tasks.extend(summary.tasks);
-    }
-    Ok(all)
 }
 
 /// Records of the first stage's tasks that are no markers.

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use engine::stream::worker::{SpreadError, TaskError};
 use reports::{GateReport, ReproReport, Verdict};
 
 /// What a command came to. Ordered as [`Exit::worst`] prefers them.
@@ -95,9 +96,13 @@ pub struct NothingSelected(pub String);
 #[error("{0}; this is a bug in Segno")]
 pub struct Bug(pub String);
 
-/// The exit code of an error. A machine that refuses (a full disk, a missing file) is the configuration's: 2.
+/// The exit code of an error. A task whose input or changelog is not what its writer promised is our bug; a machine that refuses (a full disk, a missing file) is the configuration's: 2.
 pub fn of_error(error: &anyhow::Error) -> Exit {
-    if error.is::<Bug>() {
+    let fault = match error.downcast_ref::<SpreadError>() {
+        Some(SpreadError::Worker(failure)) => matches!(failure.error, TaskError::Fault { .. }),
+        _ => false,
+    };
+    if fault || error.is::<Bug>() {
         Exit::Bug
     } else if error.is::<NothingSelected>() {
         Exit::Nothing

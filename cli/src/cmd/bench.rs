@@ -13,6 +13,7 @@ use benches::phase::{Phase, PhaseOutcome};
 use benches::replay::ReplayOutcome;
 use benches::{machine, sums};
 use engine::env::real::threads;
+use engine::stream::worker::WorkerSettings;
 use reports::bench::{BenchReport, Ingest, Latency, Replay, ReplayRuns, SCHEMA};
 use reports::text_measured::{self, median};
 
@@ -82,9 +83,6 @@ fn rate(text: &str) -> Result<Rate, String> {
     let rate = units::count(text).map_err(|error| format!("{error}; or `max`"))?;
     NonZeroU64::new(rate).map(|rate| Rate(Some(rate))).ok_or_else(|| "a rate of 0 never ends; or `max`".to_owned())
 }
-
-/// What a worker commits at most every.
-const COMMIT_INTERVAL_MS: u64 = 500;
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let workload = pipelines::one(&args.pipeline)?;
@@ -250,7 +248,7 @@ impl Bench {
             replay,
             replay_spent_s: first.spent_s.clone(),
             commits: first.commits,
-            commit_interval_ms: COMMIT_INTERVAL_MS,
+            commit_interval_ms: WorkerSettings::default().commit_interval.as_millis() as u64,
             codec: "none".to_owned(),
             log_bytes,
             panes: first.panes,

@@ -109,7 +109,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         None => runs::create(None, "run")?,
     };
     let directory = Directory::open(&root, &settings)?;
-    let finished = match directory.result::<RunReport>()? {
+    let finished = match directory.result::<RunReport>()?.filter(|stored| is_intact(stored, &directory)) {
         Some(stored) => stored,
         None => {
             let job = Job {
@@ -171,18 +171,36 @@ fn work(job: &Job, directory: &Directory, input_bytes: u64, began: Instant) -> a
     Ok(report)
 }
 
+/// Whether the files that a finished run left are still what it says; if not, they are written again from the log.
+fn is_intact(stored: &RunReport, directory: &Directory) -> bool {
+    let panes = std::fs::read_to_string(directory.root().join("panes.ndjson"));
+    panes.is_ok_and(|panes| run::checksum(&panes) == stored.output_checksum)
+        && (stored.rejects.is_empty() || directory.root().join("rejects.ndjson").is_file())
+}
+
 /// Copies the panes to where they were asked for.
 fn place_output(mut report: RunReport, directory: &Directory, out: Option<&Path>) -> anyhow::Result<RunReport> {
     let stored = directory.root().join("panes.ndjson");
     report.out = match out {
         Some(path) => {
             let panes = std::fs::read(&stored).with_context(|| format!("failed to read {}", stored.display()))?;
-            write_whole(path, &panes)?;
+            place(path, &panes)?;
             path.display().to_string()
         }
         None => stored.display().to_string(),
     };
     Ok(report)
+}
+
+/// Writes a regular file whole or not at all; anything else that stands there (a pipe, a device) is written into.
+fn place(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match std::fs::metadata(&real) {
+        Ok(there) if !there.is_file() => {
+            std::fs::write(&real, bytes).with_context(|| format!("failed to write {}", path.display()))
+        }
+        _ => write_whole(&real, bytes),
+    }
 }
 
 fn parse_combined(bytes: &[u8], number: u64, offset: u64) -> Result<workloads::click::Click, String> {

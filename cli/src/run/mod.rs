@@ -23,9 +23,8 @@ use anyhow::Context as _;
 use engine::broker::{Broker, BrokerConfig};
 use engine::client::{Client, ClientConfig};
 use engine::env::Env;
-use engine::env::real::threads;
 use engine::stream::Deployment;
-use engine::stream::worker::{Stop, Until, WorkerSettings, prepare, run_worker};
+use engine::stream::worker::{Stop, Until, WorkerSettings, prepare, run_spread};
 use reports::RunReport;
 use sha2::{Digest as _, Sha256};
 use sim::workload::Workload;
@@ -33,6 +32,8 @@ use sim::workload::Workload;
 pub use ingest::Reject;
 use ingest::{Ingest, Parse};
 use tables::Tables;
+
+use crate::exit::Usage;
 
 /// The version that processes events as they are ingested, and the one that reads the log again.
 const LIVE: u32 = 1;
@@ -61,6 +62,10 @@ pub struct Finished {
 /// The size and SHA-256 of a file.
 pub fn fingerprint(path: &Path) -> anyhow::Result<(u64, String)> {
     let mut file = File::open(path).with_context(|| format!("failed to open {}", path.display()))?;
+    if !file.metadata()?.is_file() {
+        // A resumed ingest reads it again from some byte on.
+        return Err(Usage(format!("{} is not a regular file: save the stream to a file first", path.display())).into());
+    }
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
@@ -74,6 +79,15 @@ pub fn fingerprint(path: &Path) -> anyhow::Result<(u64, String)> {
     }
     let digest = hasher.finalize();
     Ok((bytes, digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))))
+}
+
+/// The checksum of an output: the wrapping sum, over its lines, of the first 16 bytes of their SHA-256; 32 hex digits.
+pub fn checksum(ndjson: &str) -> String {
+    let sum = ndjson.lines().fold(0u128, |sum, line| {
+        let digest = Sha256::digest(line.as_bytes());
+        sum.wrapping_add(u128::from_le_bytes(digest[..16].try_into().expect("16 of 32 bytes")))
+    });
+    format!("{sum:032x}")
 }
 
 impl Job {
@@ -122,12 +136,21 @@ impl Job {
             progress: &told,
         };
         let live = self.deployment(LIVE);
-        let (ingested, processed) = tokio::join!(ingest.run(), self.process(env, client, &live));
+        let (stopper, stop) = Stop::new();
+        let ingesting = async {
+            let ingested = ingest.run().await;
+            if ingested.is_err() {
+                // The end markers will not come.
+                stopper.stop();
+            }
+            ingested
+        };
+        let (ingested, processed) = tokio::join!(ingesting, self.process(env, client, &live, stop));
         ingested?;
         processed?;
         progress(Step::Live);
         let replay = self.deployment(REPLAY);
-        self.process(env, client, &replay).await?;
+        self.process(env, client, &replay, Stop::never()).await?;
         progress(Step::Replayed);
         self.compare(client, &live, &replay).await
     }
@@ -136,39 +159,16 @@ impl Job {
         Deployment { pipeline: Arc::clone(&self.pipeline), version }
     }
 
-    /// Runs every task of a version until its input has ended, spread over the threads.
-    async fn process(&self, env: &Env, client: &Client, deployment: &Deployment) -> anyhow::Result<()> {
+    /// Runs every task of a version until its input has ended, or it is told to stop.
+    async fn process(&self, env: &Env, client: &Client, deployment: &Deployment, stop: Stop) -> anyhow::Result<()> {
         prepare(client, deployment).await?;
-        let tasks = deployment.tasks();
-        let (stopper, stop) = Stop::new();
-        let mut workers = Vec::new();
-        for thread in 0..self.threads {
-            let share: Vec<_> = tasks.iter().copied().skip(thread).step_by(self.threads).collect();
-            if share.is_empty() {
-                continue;
-            }
-            let (env, client, deployment) = (env.clone(), client.clone(), deployment.clone());
-            let (stopper, stop) = (stopper.clone(), stop.clone());
-            workers.push(threads::start(&format!("worker-{thread}"), None, move || async move {
-                let settings = WorkerSettings::default();
-                let outcome = run_worker(&env, &client, &deployment, &share, &settings, Until::EndOfInput, stop).await;
-                if outcome.is_err() {
-                    // The others would wait for what will never come.
-                    stopper.stop();
-                }
-                outcome
-            })?);
-        }
-        let mut failure = None;
-        for worker in workers {
-            if let Err(error) = worker.finished().await? {
-                failure.get_or_insert(error);
-            }
-        }
-        failure.map_or(Ok(()), |error| Err(error.into()))
+        let settings = WorkerSettings::default();
+        run_spread(env, client, deployment, &settings, self.threads, Until::EndOfInput, stop).await?;
+        Ok(())
     }
 
     async fn compare(&self, client: &Client, live: &Deployment, replay: &Deployment) -> anyhow::Result<Finished> {
+        let undecodable = tables::count_events(client, &live.rejected_topic()).await?;
         let live = Tables::read(client, &live.out_topic(), &live.late_topic()).await?;
         let replay = Tables::read(client, &replay.out_topic(), &replay.late_topic()).await?;
         let rejects = tables::read_rejects(client, &ingest::rejects_topic(self.workload.name())).await?;
@@ -180,10 +180,14 @@ impl Job {
         let report = RunReport {
             schema: reports::run::SCHEMA.to_owned(),
             pipeline: String::new(),
-            records: reports::run::RunRecords { ingested, rejected: rejects.len() as u64, late: live.late_records() },
+            records: reports::run::RunRecords {
+                ingested,
+                rejected: rejects.len() as u64 + undecodable,
+                late: live.late_records(),
+            },
             panes: reports::PaneCounts { live: live.panes.len() as u64, replay: replay.panes.len() as u64 },
             equal,
-            output_checksum: format!("{checksum:032x}"),
+            output_checksum: checksum,
             wall_ms: 0,
             data_dir: String::new(),
             out: String::new(),
@@ -194,22 +198,18 @@ impl Job {
     }
 
     /// The final panes as NDJSON, sorted by key and window, and the sum over their lines' hashes.
-    fn lines(&self, tables: &Tables) -> anyhow::Result<(String, u128)> {
+    fn lines(&self, tables: &Tables) -> anyhow::Result<(String, String)> {
         let mut rows = Vec::with_capacity(tables.panes.len());
         for (key, value) in &tables.panes {
             rows.push(self.workload.row(key, value).map_err(|reason| anyhow::anyhow!("an output record: {reason}"))?);
         }
         rows.sort_by(|one, other| one.0.cmp(&other.0));
         let mut text = String::new();
-        let mut checksum = 0u128;
         for (_, row) in &rows {
-            let line = self.workload.line(row);
-            let digest = Sha256::digest(line.as_bytes());
-            let first = u128::from_le_bytes(digest[..16].try_into().expect("16 of 32 bytes"));
-            checksum = checksum.wrapping_add(first);
-            text.push_str(&line);
+            text.push_str(&self.workload.line(row));
             text.push('\n');
         }
+        let checksum = checksum(&text);
         Ok((text, checksum))
     }
 

@@ -7,7 +7,8 @@
 //! An instance's life: take over the transactional id (which fences its predecessor), read the group's committed offsets,
 //! read the changelog up to the last stable offset, then read, process, commit until it is told to end.
 //!
-//! - [`run_worker`] runs tasks side by side and restarts them. [`run_task`] runs one, once.
+//! - [`run_worker`] runs tasks side by side and restarts them. [`run_task`] runs one, once. [`run_spread`] runs all of
+//!   them on several threads.
 //! - [`prepare`] makes the topics and registers the schemas, before the first task runs.
 //!
 //! Beside the broker, and far from it:
@@ -49,10 +50,12 @@ mod prepare;
 mod reader;
 mod restore;
 mod settings;
+mod spread;
 mod supervisor;
 
 pub use error::{PrepareError, TaskError};
 pub use instance::{TaskSummary, run_task};
 pub use prepare::prepare;
 pub use settings::{Stop, Stopper, Until, WorkerSettings};
+pub use spread::{SpreadError, run_spread};
 pub use supervisor::{WorkerFailure, WorkerSummary, run_worker};
