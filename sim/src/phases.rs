@@ -57,7 +57,7 @@ impl Phases<'_, '_> {
             let trouble_ms = over.saturating_sub(self.world.now_ms());
             self.step_until(trouble_ms, |world| world.board.is_quiet(version))?;
             let still_to_send = match phase {
-                Phase::Live => self.plan.knobs.span_ms.saturating_sub(trouble_ms),
+                Phase::Live => self.plan.span_ms().saturating_sub(trouble_ms),
                 Phase::Replay => 0,
             };
             self.world.heal();

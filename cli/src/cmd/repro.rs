@@ -91,7 +91,12 @@ fn choose(args: &Args) -> anyhow::Result<(Arc<dyn Workload>, Plan)> {
         (Some(path), _, _) => {
             let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             let plan = Plan::parse(&source).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
-            Ok((pipelines::one(&plan.pipeline)?, plan))
+            let workload = pipelines::one(&plan.pipeline)?;
+            // Otherwise the run would say it, as a violation of the engine's.
+            workload.pipeline(&plan.shape).map_err(|error| {
+                Usage(format!("{}: {} cannot have this shape: {error}", path.display(), plan.pipeline))
+            })?;
+            Ok((workload, plan))
         }
         (None, Some(name), Some(seed)) => {
             let workload = pipelines::one(name)?;
@@ -139,5 +144,40 @@ fn reproduce(args: &Args) -> String {
             format!("segno repro --pipeline {name} --seed {seed}{tier}")
         }
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `repro` says of seed 3's plan with one line of the file changed.
+    fn refused(from: &str, to: &str) -> String {
+        let workload = pipelines::one("clickstream-sessions").expect("a built-in pipeline");
+        let text = Plan::draw(&*workload, 3, None).to_toml();
+        let line = text.lines().find(|line| line.starts_with(from)).unwrap_or_else(|| panic!("no {from} in {text}"));
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("changed.plan.toml");
+        std::fs::write(&path, text.replacen(line, to, 1)).expect("a file in it");
+        let args = Args {
+            plan: Some(path),
+            pipeline: None,
+            seed: None,
+            tier: TierChoice::Mixed,
+            trace: None,
+            until_ms: None,
+            json: false,
+        };
+        let error = run(args).err().expect("it cannot be run");
+        assert!(error.is::<Usage>(), "{error:?} is not the caller's mistake");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_plan_that_cannot_be_run_is_the_callers_mistake_and_no_violation() {
+        let said = refused("bound = ", "bound = -5");
+        assert!(said.contains("shape.bound is -5; it must be from 0 to "), "{said}");
+        let said = refused("fetch_bytes = ", "fetch_bytes = 0");
+        assert!(said.contains("engine.fetch_bytes is 0; it must be from 1 to "), "{said}");
     }
 }

@@ -23,7 +23,7 @@ impl Fault for DelayedRequest {
     }
 
     fn validate(&self, spec: &FaultSpec, _cluster: &Cluster) -> Result<(), String> {
-        faults::must_be_a_pair(spec)
+        faults::must_be_a_request(spec)
     }
 
     fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec) {

@@ -22,7 +22,7 @@ impl Fault for LostReply {
     }
 
     fn validate(&self, spec: &FaultSpec, _cluster: &Cluster) -> Result<(), String> {
-        faults::must_be_a_pair(spec)
+        faults::must_be_a_request(spec)
     }
 
     fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec) {

@@ -124,7 +124,7 @@ fn must_be_mortal(spec: &FaultSpec, _cluster: &Cluster) -> Result<(), String> {
 fn must_pass_point(spec: &FaultSpec) -> Result<(), String> {
     match (spec.point, spec.nth) {
         (None, _) => Err("`point` is missing".into()),
-        (_, None | Some(0)) => Err("`nth` is missing: which passing, from 1".into()),
+        (_, None) => Err("`nth` is missing: which passing, from 1".into()),
         _ => Ok(()),
     }
 }
@@ -136,6 +136,14 @@ fn must_be_a_pair(spec: &FaultSpec) -> Result<(), String> {
             Err("one of `host` and `peer` must be the broker: nobody else is spoken to".into())
         }
         Some(_) => Ok(()),
+    }
+}
+
+/// A fault of one request needs who sends it; only the broker is sent any.
+fn must_be_a_request(spec: &FaultSpec) -> Result<(), String> {
+    match spec.peer {
+        Some(Host::Broker) if spec.host != Host::Broker => Ok(()),
+        _ => Err("`host` sends the request and `peer` is the broker: nobody else is asked".into()),
     }
 }
 

@@ -31,8 +31,8 @@ impl Fault for OrphanedRequest {
     }
 
     fn validate(&self, spec: &FaultSpec, cluster: &Cluster) -> Result<(), String> {
-        faults::must_be_mortal(spec, cluster)?;
-        faults::must_be_a_pair(spec)
+        faults::must_be_a_request(spec)?;
+        faults::must_be_mortal(spec, cluster)
     }
 
     fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec) {

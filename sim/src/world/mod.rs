@@ -127,7 +127,8 @@ impl<'a> World<'a> {
             .epoch(UNIX_EPOCH + Duration::from_millis(EPOCH_MS as u64))
             .rng_seed(counted(root, "turmoil", "", 0))
             .tick_duration(Duration::from_millis(tick_ms))
-            .simulation_duration(Duration::from_secs(24 * 3_600))
+            // Every phase has its own bound; this one is beyond all of them together.
+            .simulation_duration(Duration::from_secs(30 * 24 * 3_600))
             .min_message_latency(Duration::ZERO)
             .max_message_latency(Duration::ZERO)
             .tcp_capacity(1 << 16)
