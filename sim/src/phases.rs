@@ -22,6 +22,13 @@ pub const LIVENESS_BOUND_MS: u64 = 60_000;
 /// How long creating the topics may take; nothing is broken then.
 const SETUP_BOUND_MS: u64 = 30_000;
 
+/// How long a healed cluster of this plan may take. A plan may fetch and commit one event at a time; then every event
+/// waits for some syncs and round trips, and going on steadily is not the same as being stuck.
+fn liveness_bound_ms(plan: &Plan) -> u64 {
+    let event_ms = 6 * plan.cluster.sync_max_ms + 4 * plan.cluster.latency_max_ms;
+    LIVENESS_BOUND_MS + u64::from(plan.knobs.events) * event_ms
+}
+
 /// Why a run stopped before its evidence was complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -45,7 +52,8 @@ impl Phases<'_, '_> {
     /// # Errors
     /// When the run cannot go on.
     pub fn run(&mut self) -> Result<(), Stop> {
-        self.liveness.bound_virtual_ms = LIVENESS_BOUND_MS;
+        let bound_ms = liveness_bound_ms(self.plan);
+        self.liveness.bound_virtual_ms = bound_ms;
         for (version, phase) in [(1, Phase::Live), (2, Phase::Replay)] {
             self.world.board.want(version);
             let running = |world: &World<'_>| world.board.stage() == Stage::Running(version);
@@ -62,7 +70,7 @@ impl Phases<'_, '_> {
             };
             self.world.heal();
             let healed_ms = self.world.now_ms();
-            let quiet = self.step_until(LIVENESS_BOUND_MS + still_to_send, |world| world.board.is_quiet(version))?;
+            let quiet = self.step_until(bound_ms + still_to_send, |world| world.board.is_quiet(version))?;
             let took_ms = self.world.now_ms() - healed_ms;
             self.liveness.took_virtual_ms = self.liveness.took_virtual_ms.max(took_ms.saturating_sub(still_to_send));
             if !quiet {
