@@ -291,7 +291,7 @@ fn draw_shape(draw: &mut Draw) -> Shape {
         keyed_by_record: draw.chance(2, 5),
         repartitions: *draw.pick(&[1, 2, 3]),
         bound: Millis(*draw.pick(&[0, 1_000, 30_000, 60_000])),
-        allowed_lateness: Millis(*draw.pick(&[0, 0, 30_000, 600_000])),
+        allowed_lateness: Millis(*draw.pick(&[0, 2_400_000, 30_000, 600_000])),
     }
 }
 

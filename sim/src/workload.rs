@@ -103,6 +103,10 @@ pub enum EventKind {
     PastGap,
     /// Comes after the two sessions that it joins.
     Bridge,
+    /// Comes before the first event of a session whose end every watermark has passed, in time by the allowed lateness.
+    ExtendsEmitted,
+    /// Joins two sessions whose ends every watermark has passed, in time by the allowed lateness.
+    BridgesEmitted,
     /// Same key and event time as another event, not a copy of it.
     EqualTimestamps,
     /// The same value as another event of its key, but for identity and time.
@@ -114,7 +118,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    pub const ALL: [EventKind; 14] = [
+    pub const ALL: [EventKind; 16] = [
         EventKind::Late,
         EventKind::OutOfOrder,
         EventKind::Duplicate,
@@ -128,6 +132,8 @@ impl EventKind {
         EventKind::EqualTimestamps,
         EventKind::RepeatedValue,
         EventKind::Poison,
+        EventKind::ExtendsEmitted,
+        EventKind::BridgesEmitted,
         EventKind::OnlyRecord,
     ];
 
@@ -144,6 +150,8 @@ impl EventKind {
             EventKind::ExactGap => "exact-gap",
             EventKind::PastGap => "past-gap",
             EventKind::Bridge => "bridge",
+            EventKind::ExtendsEmitted => "extends-emitted",
+            EventKind::BridgesEmitted => "bridges-emitted",
             EventKind::EqualTimestamps => "equal-timestamps",
             EventKind::RepeatedValue => "repeated-value",
             EventKind::Poison => "poison",

@@ -5,7 +5,8 @@
 //!
 //! Events are sent over the span's virtual milliseconds while event time runs as much faster as the windows need to open
 //! and close within it. An agenda of moments is walked in order; a moment may put others on it (a copy, a neighbour one gap
-//! away, a bridge). Because the walk knows each partition's own watermark, it can aim at the boundaries exactly.
+//! away, a bridge). Because the walk knows each partition's own watermark, it can aim at the boundaries exactly. What has to
+//! wait until panes are out has the end of the run to itself ([`scene`]).
 //!
 //! Invariant: a kind is tagged by what the event turned out to be, not by what was meant, so a report counts the truth.
 //! Invariant: nothing follows a partition's end marker, and an event's partition is that of its key.
@@ -90,6 +91,13 @@ enum Moment {
     Heartbeat {
         partition: i32,
     },
+    /// The partition's watermark moves by a marker.
+    Mark {
+        partition: i32,
+        watermark: i64,
+    },
+    /// Everything else has been sent; sessions whose panes are out change once more.
+    Scenes,
     End {
         partition: i32,
     },
@@ -113,7 +121,10 @@ struct Swarm<'a> {
     knobs: &'a Knobs,
     shape: &'a Shape,
     draw: &'a mut Draw,
+    /// Until when events are sent, but for the scenes at the end.
     span_ms: u64,
+    /// When the partitions end.
+    ends_ms: u64,
     /// Event time at virtual 0, and event milliseconds in a virtual one.
     base: i64,
     scale: i64,
@@ -134,7 +145,8 @@ struct Swarm<'a> {
 impl<'a> Swarm<'a> {
     fn new(windows: Windows, knobs: &'a Knobs, shape: &'a Shape, draw: &'a mut Draw) -> Swarm<'a> {
         assert!(shape.partitions > 0, "a source without partitions");
-        let span_ms = knobs.span_ms.max(100);
+        let ends_ms = knobs.span_ms.max(100);
+        let span_ms = if scene::wanted(windows, knobs, shape) { ends_ms * 6 / 10 } else { ends_ms };
         let keys = i64::from(knobs.keys.max(1));
         // Per key the events are 0.3, 1 or 2 units apart on average: long sessions, short ones, mostly single events.
         let spacing = windows.unit() * *draw.pick(&[300, 1_000, 2_000]) / 1_000;
@@ -161,6 +173,7 @@ impl<'a> Swarm<'a> {
             shape,
             draw,
             span_ms,
+            ends_ms,
             base,
             scale: (length / span_ms as i64).max(1),
             agenda: BTreeMap::new(),
@@ -208,7 +221,7 @@ impl<'a> Swarm<'a> {
         for lane in 0..self.shape.partitions {
             // A partition without events would hold all windows open until its end marker, so some end at once.
             let early = !self.used.contains(&lane) && self.draw.chance(1, 2);
-            let at = if early { self.draw.below(self.span_ms / 4) } else { self.span_ms };
+            let at = if early { self.draw.below(self.span_ms / 4) } else { self.ends_ms };
             self.at(at, Moment::End { partition: lane });
         }
         if events > 1 && self.knobs.has(EventKind::IdlePartition) {
@@ -240,6 +253,10 @@ impl<'a> Swarm<'a> {
                     self.at(at.min(self.span_ms * 95 / 100), moment.clone());
                 }
             }
+        }
+        if scene::wanted(self.windows, self.knobs, self.shape) {
+            // By then the last idle partition is back.
+            self.at(self.span_ms * 21 / 20, Moment::Scenes);
         }
         if self.knobs.has(EventKind::Burst) {
             for _ in 0..1 + self.draw.below(3) {
@@ -325,6 +342,12 @@ impl<'a> Swarm<'a> {
                 self.emit(at_ms, click, &[]);
             }
             Moment::Heartbeat { partition } => self.heartbeat(at_ms, partition),
+            Moment::Mark { partition, watermark } => {
+                if !self.lanes[partition as usize].ended {
+                    self.mark(at_ms, partition, watermark);
+                }
+            }
+            Moment::Scenes => self.scenes(at_ms),
             Moment::End { partition } => {
                 let mut event = SourceEvent::marker(at_ms, partition, END_OF_INPUT);
                 let lane = &mut self.lanes[partition as usize];
@@ -563,6 +586,7 @@ impl<'a> Swarm<'a> {
             kinds.insert(EventKind::Late);
         } else if !copy {
             self.tag_neighbours(&user, click.ts, &mut kinds);
+            self.tag_change_of_emitted(&user, lane, click.ts, &mut kinds);
             self.accepted.entry(user).or_default().insert(click.ts);
         }
         let (mut key, mut value) = (Vec::new(), Vec::new());
@@ -620,7 +644,41 @@ impl<'a> Swarm<'a> {
             }
         }
     }
+
+    /// Whether an accepted event gives a session whose end has been passed another start, and how.
+    fn tag_change_of_emitted(&self, user: &str, lane: i32, ts: i64, kinds: &mut BTreeSet<EventKind>) {
+        let Windows::Sessions { gap } = self.windows else { return };
+        let Some(times) = self.accepted.get(user) else { return };
+        let Some(first) = times.range(ts..).next().copied() else { return };
+        let before = times.range(..ts).next_back().copied();
+        if first == ts || first - ts > gap || before.is_some_and(|before| first - before <= gap) {
+            return;
+        }
+        let mut last = first;
+        for time in times.range(first..) {
+            if time - last > gap {
+                break;
+            }
+            last = *time;
+        }
+        if self.minimum(lane).is_some_and(|minimum| minimum > last + gap) {
+            // A session before it ended before it.
+            let joined = before.is_some_and(|before| ts - before <= gap);
+            kinds.insert(if joined { EventKind::BridgesEmitted } else { EventKind::ExtendsEmitted });
+        }
+    }
+
+    /// What the minimum of the task that gets this partition's events can have reached.
+    fn minimum(&self, lane: i32) -> Option<i64> {
+        if self.shape.keyed_by_record {
+            return self.own_watermark(lane);
+        }
+        let watermark =
+            |lane| if self.lanes[lane as usize].ended { Some(END_OF_INPUT) } else { self.own_watermark(lane) };
+        (0..self.shape.partitions).map(watermark).min().flatten()
+    }
 }
 
+mod scene;
 #[cfg(test)]
 mod tests;

@@ -74,17 +74,31 @@ proptest! {
     fn a_kind_appears_when_its_knob_is_on(seed: u64, keyed: bool, minutes: bool, index in 0..EventKind::ALL.len()) {
         let kind = EventKind::ALL[index];
         let windows = if minutes { MINUTES } else { SESSIONS };
-        prop_assume!(!(minutes && kind == EventKind::Bridge));
+        let after_emission = matches!(kind, EventKind::ExtendsEmitted | EventKind::BridgesEmitted);
+        prop_assume!(!(minutes && (after_emission || kind == EventKind::Bridge)));
         let mut draw = Draw::new(seed, "knobs");
         let mut knobs = Knobs::draw(&mut draw, 10_000);
         knobs.events = if kind == EventKind::OnlyRecord { 1 } else { knobs.events.max(60) };
         knobs.kinds.insert(kind);
-        let shape = shape(3, keyed, 30_000, 0);
+        let shape = shape(3, keyed, 30_000, if after_emission { 30_000 } else { 0 });
         // Chance may put every try of a kind into a silent partition, hence several runs of one setting.
         let seen: BTreeSet<EventKind> = (0..4)
             .flat_map(|run| kinds_of(&generate(windows, Some(150_000), &knobs, &shape, &mut Draw::new(seed ^ run, "events"))))
             .collect();
         prop_assert!(seen.contains(&kind), "{} of {:?} in {:?}", kind, windows, seen);
+    }
+
+    #[test]
+    fn sessions_change_after_their_panes_in_every_run_whose_lateness_has_room(
+        seed: u64, partitions in 1..5i32, keyed: bool, lateness in 8..3_000_000i64, extends: bool,
+    ) {
+        let kind = if extends { EventKind::ExtendsEmitted } else { EventKind::BridgesEmitted };
+        let mut knobs = Knobs::draw(&mut Draw::new(seed, "knobs"), 1_500);
+        knobs.events = knobs.events.max(2);
+        knobs.kinds.insert(kind);
+        let shape = shape(partitions, keyed, 30_000, lateness);
+        let events = generate(SESSIONS, None, &knobs, &shape, &mut Draw::new(seed, "events"));
+        prop_assert!(kinds_of(&events).contains(&kind), "{kind} is not in {knobs:?}");
     }
 
     #[test]
