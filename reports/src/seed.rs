@@ -39,7 +39,7 @@ pub struct RecordCounts {
     pub ingested: u64,
     /// Entries in the late topic.
     pub late: u64,
-    /// Events that the workload sent more than once.
+    /// Records that say again what an earlier one of their partition says.
     pub duplicates: u64,
     /// Records whose event time is below an earlier one's of their partition.
     pub out_of_order: u64,

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use engine::stream::Deployment;
-use engine::types::{Millis, Offset, ProducerEpoch, ProducerId, TopicPartition};
+use engine::types::{Millis, Offset, Partition, ProducerEpoch, ProducerId, TopicPartition};
+
+use crate::world::board::TaskKey;
 
 /// A position in the world's history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +34,8 @@ pub struct Evidence {
     pub crashes: Vec<Crash>,
     /// Every time that a needed offset was deleted under a run.
     pub gaps: Vec<Gap>,
+    /// What the run that needed them left; the rest of the evidence is from before.
+    pub after_gap: Option<AfterGap>,
     pub liveness: Liveness,
 }
 
@@ -59,6 +63,12 @@ pub struct TaskNames {
     pub upstream_partitions: i32,
     /// The lengths of the task's windows; `None` for a task without windows, or when they are not known.
     pub window: Option<WindowRule>,
+}
+
+impl TaskNames {
+    pub fn key(&self, version: u32) -> TaskKey {
+        TaskKey { version, stage: self.stage, partition: Partition(self.partition) }
+    }
 }
 
 impl RunNames {
@@ -182,7 +192,7 @@ pub struct Crash {
     pub files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
-/// A run needed `needed`, and the log began at `log_start` by then.
+/// A task needed `needed`, and the log began at `log_start` by then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     pub group: String,
@@ -191,6 +201,13 @@ pub struct Gap {
     pub log_start: Offset,
     /// What the run said of it; `None` when it went on as if nothing were missing.
     pub reported: Option<String>,
+}
+
+/// The end of a run whose input had lost its beginning.
+#[derive(Clone, Debug, Default)]
+pub struct AfterGap {
+    pub files: BTreeMap<PathBuf, Vec<u8>>,
+    pub names: RunNames,
 }
 
 /// How the liveness phase ended.

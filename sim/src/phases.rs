@@ -2,23 +2,24 @@
 //!
 //! Live: the events arrive, version 1 runs, faults strike. Heal: everything is well again. Liveness: within a bound of
 //! virtual time every task has committed past the end markers and no transaction is open. Replay: version 2, a new group,
-//! from offset 0, with faults of its own; heal and liveness again. Then everything freezes, and the disk and the histories
-//! are the evidence.
+//! from offset 0, with faults of its own; heal and liveness again. Then the disk and the histories are the evidence. Some
+//! plans go on: the source loses its beginning, and version 3, which needs it, has to stop and say so.
 //!
 //! Invariant: whatever happens, the run ends: each wait has a bound in virtual time.
 
-use std::rc::Rc;
-
 use engine::stream::Deployment;
+use engine::types::{Offset, TopicPartition};
 
-use crate::evidence::{Evidence, Liveness, RunNames};
+use crate::evidence::{AfterGap, Evidence, Gap, Liveness, RunNames, TaskNames};
 use crate::plan::{Phase, Plan};
 use crate::world::World;
-use crate::world::board::Stage;
+use crate::world::board::{Stage, TaskKey};
 use crate::world::hosts::DATA_DIR;
 
 /// How long a healed world may take to come to rest.
 pub const LIVENESS_BOUND_MS: u64 = 60_000;
+/// How long the world is watched after a task has found its input cut.
+const AFTER_CUT_MS: u64 = 1_000;
 /// How long creating the topics may take; nothing is broken then.
 const SETUP_BOUND_MS: u64 = 30_000;
 
@@ -46,6 +47,8 @@ pub struct Phases<'w, 'a> {
     pub plan: &'a Plan,
     pub until_ms: Option<u64>,
     pub liveness: Liveness,
+    pub source: &'a str,
+    pub deployments: &'a [Deployment; 3],
 }
 
 impl Phases<'_, '_> {
@@ -83,6 +86,44 @@ impl Phases<'_, '_> {
                 Phase::Replay => self.liveness.replay_converged = true,
             }
         }
+        Ok(())
+    }
+
+    /// The source loses its beginning, and version 3 is started, which needs it. `evidence` gets what became of it.
+    ///
+    /// # Errors
+    /// When the run cannot go on.
+    pub fn run_cut(&mut self, evidence: &mut Evidence) -> Result<(), Stop> {
+        let (Some(truncate), true) = (self.plan.truncate, self.liveness.replay_converged) else { return Ok(()) };
+        let cut = &self.deployments[2];
+        let partition = TopicPartition::new(self.source, truncate.partition);
+        let names = RunNames::of(cut);
+        let needs = |task: &&TaskNames| task.inputs.contains(&partition);
+        let keys: Vec<TaskKey> = names.tasks.iter().filter(needs).map(|task| task.key(cut.version)).collect();
+        self.world.board.want(cut.version);
+        let running = |world: &World<'_>| world.board.stage() == Stage::Running(cut.version);
+        let started = self.step_until(SETUP_BOUND_MS, running)?;
+        let Some(log_start) = self.world.board.deletion().and_then(|deletion| deletion.start).filter(|_| started)
+        else {
+            let message = format!("{partition} was not cut, or version 3 not prepared, in {SETUP_BOUND_MS} ms");
+            self.world.board.fail("converges", message);
+            return Err(Stop::Failed);
+        };
+        let over = |world: &World<'_>| {
+            let finished = world.board.finished();
+            keys.iter().all(|key| world.board.gave_up(*key).is_some() || finished.contains_key(key))
+        };
+        self.step_until(LIVENESS_BOUND_MS, over)?;
+        // What a task that has said so still does, and what others make of it.
+        self.step_until(AFTER_CUT_MS, |_| false)?;
+        evidence.gaps.extend(keys.iter().map(|key| Gap {
+            group: cut.group(),
+            partition: partition.clone(),
+            needed: Offset::ZERO,
+            log_start,
+            reported: self.world.board.gave_up(*key),
+        }));
+        evidence.after_gap = Some(AfterGap { files: self.world.broker_disk().files(), names });
         Ok(())
     }
 
@@ -127,18 +168,18 @@ impl Phases<'_, '_> {
     }
 
     /// What the checks may read. The world is frozen from here on.
-    pub fn evidence(&mut self, source: &str, deployments: &Rc<[Deployment; 2]>) -> Evidence {
-        self.world.freeze_all();
+    pub fn evidence(&mut self) -> Evidence {
         Evidence {
             data_dir: DATA_DIR.into(),
             files: self.world.broker_disk().files(),
-            source: source.to_owned(),
+            source: self.source.to_owned(),
             source_partitions: self.plan.shape.partitions,
-            live: RunNames::of(&deployments[0]),
-            replay: RunNames::of(&deployments[1]),
-            history: self.world.board.take_history(),
+            live: RunNames::of(&self.deployments[0]),
+            replay: RunNames::of(&self.deployments[1]),
+            history: self.world.board.history(),
             crashes: self.world.take_crashes(),
             gaps: Vec::new(),
+            after_gap: None,
             liveness: self.liveness.clone(),
         }
     }

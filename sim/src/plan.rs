@@ -35,6 +35,8 @@ pub struct Plan {
     pub shape: Shape,
     pub engine: EngineSettings,
     pub knobs: Knobs,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<Truncate>,
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<FaultSpec>,
     /// The source events, listed; without them the workload generates them from the knobs and the seed.
@@ -80,6 +82,16 @@ pub struct EngineSettings {
     /// Events that the source's producer puts into one batch at most.
     pub batch_events: u32,
     pub lz4: bool,
+}
+
+/// After the replay the source loses its beginning, and a third version, which needs it, is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Truncate {
+    /// Of the source.
+    pub partition: i32,
+    /// How much of its log is deleted, of 1000 parts; never less than one offset.
+    pub per_mille: u32,
 }
 
 /// Which computation a fault belongs to.
@@ -157,6 +169,11 @@ impl Plan {
             Tier::Soak => draw.between(8_000, 30_000) as u64,
         };
         let knobs = Knobs::draw(&mut draw, span_ms);
+        let mut draw = Draw::new(root, "truncate");
+        let truncate = draw.chance(1, 6).then(|| Truncate {
+            partition: draw.below(shape.partitions as u64) as i32,
+            per_mille: *draw.pick(&[0, 100, 500, 900, 1_000]),
+        });
         let faults = draw_faults(&mut Draw::new(root, "faults"), &cluster, tier, span_ms);
         Plan {
             format: FORMAT,
@@ -167,6 +184,7 @@ impl Plan {
             shape,
             engine,
             knobs,
+            truncate,
             faults,
             events: None,
         }

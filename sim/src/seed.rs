@@ -6,7 +6,7 @@
 //! Invariant: a panic, wherever it happens in the engine, is a violation of this seed and of no other.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, Once, PoisonError};
@@ -19,7 +19,8 @@ use crate::evidence::Liveness;
 use crate::phases::{Phases, Stop};
 use crate::plan::{Plan, PlanError};
 use crate::trace::Trace;
-use crate::workload::{EventKind, SourceEvent, Workload};
+use crate::workload::Workload;
+use crate::world::control::SEND_HEADER;
 use crate::world::{World, hosts};
 
 /// What to do besides running.
@@ -50,6 +51,7 @@ pub const REQUIRED_STATES: &[&str] = &[
     "state-restored",
     "late-event-after-close",
     "session-bridge-after-emission",
+    "needed-offset-gone",
     "duplicate-dropped",
     "aborted-transaction",
     "send-in-doubt",
@@ -116,9 +118,20 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
     // Not dropped when a host panics: its runtime would be torn down in the middle of the panic.
     let mut world = ManuallyDrop::new(World::new(plan, trace.clone()));
     hosts::populate(&mut world, workload, plan, &deployments, events.clone());
-    let mut phases = Phases { world: &mut world, plan, until_ms: options.until_ms, liveness: Liveness::default() };
-    let stopped = phases.run();
-    let evidence = phases.evidence(workload.source_topic(), &deployments);
+    let mut phases = Phases {
+        world: &mut world,
+        plan,
+        until_ms: options.until_ms,
+        liveness: Liveness::default(),
+        source: workload.source_topic(),
+        deployments: &deployments,
+    };
+    let mut stopped = phases.run();
+    let mut evidence = phases.evidence();
+    if stopped.is_ok() {
+        stopped = phases.run_cut(&mut evidence);
+    }
+    world.freeze_all();
     let mut found: Vec<Violation> =
         world.board.take_failed().into_iter().map(|(property, message)| Violation::new(property, message)).collect();
     if let Err(Stop::Host(error)) = &stopped {
@@ -135,7 +148,7 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
         }
         Err(Stop::Until) => {}
     }
-    count(&mut report, &case, &events);
+    count(&mut report, &case);
     report.states = states(&world, plan, &case, &report);
     report.faults = world.fault_counts();
     report.examined = checks::examined(&case);
@@ -149,7 +162,7 @@ fn judged(plan: &Plan, violation: Violation) -> reports::Violation {
     violation.report(&plan.pipeline, plan.seed, plan.tier)
 }
 
-fn count(report: &mut SeedReport, case: &Case<'_>, events: &[SourceEvent]) {
+fn count(report: &mut SeedReport, case: &Case<'_>) {
     let mut highest: BTreeMap<i32, i64> = BTreeMap::new();
     for record in case.source.records.iter().filter(|record| record.watermark().is_none()) {
         report.records.ingested += 1;
@@ -158,10 +171,20 @@ fn count(report: &mut SeedReport, case: &Case<'_>, events: &[SourceEvent]) {
         *highest = record.timestamp.max(*highest);
     }
     report.records.late = case.live.late.values().sum();
-    report.records.duplicates =
-        events.iter().filter(|event| event.kinds.contains(&EventKind::Duplicate)).count() as u64;
+    report.records.duplicates = copies(case);
     report.panes.live = case.live.table.len() as u64;
     report.panes.replay = case.replay.table.len() as u64;
+}
+
+/// Records of the log that say again what an earlier one of their partition says: all but the send's own id.
+fn copies(case: &Case<'_>) -> u64 {
+    let mut seen = BTreeSet::new();
+    let records = case.source.records.iter().filter(|record| record.watermark().is_none());
+    let copies = records.filter(|record| {
+        let headers: Vec<_> = record.headers.iter().filter(|(name, _)| name != SEND_HEADER).collect();
+        !seen.insert((record.partition, record.timestamp, &record.key, &record.value, headers))
+    });
+    copies.count() as u64
 }
 
 /// The rare states that this run reached, and how often.
@@ -174,6 +197,8 @@ fn states(world: &World<'_>, plan: &Plan, case: &Case<'_>, report: &SeedReport) 
     };
     let stats: Vec<_> = world.board.finished().into_values().collect();
     reach("session-bridge-after-emission", stats.iter().map(|stats| stats.merges_after_emission).sum());
+    reach("emitted-pane-changed", stats.iter().map(|stats| stats.changes_after_emission).sum());
+    reach("needed-offset-gone", case.evidence.gaps.len() as u64);
     reach("pane-retracted", stats.iter().map(|stats| stats.retractions).sum());
     reach("duplicate-dropped", stats.iter().map(|stats| stats.duplicates).sum());
     reach("late-event-after-close", report.records.late);

@@ -34,6 +34,7 @@ pub use error::BrokerError;
 
 use crate::env::{BoxFuture, Env, Listener};
 use crate::log::Log;
+use crate::types::{Offset, TopicPartition};
 use crate::wire::{Transport, TransportError, api, frame};
 use shared::{Shared, chain, locked};
 
@@ -96,6 +97,23 @@ impl Broker {
         }
         let lock = locked(&shared.lock).take();
         drop(lock);
+    }
+
+    /// Deletes the records of `partition` below `offset`, durably; of those that are stable, so at most up to the last
+    /// stable offset. Answers where the log starts now; `None` when there is no such partition.
+    ///
+    /// # Errors
+    /// When the log cannot say whether its start has moved: the broker ends.
+    pub async fn delete_records(
+        &self,
+        partition: &TopicPartition,
+        offset: Offset,
+    ) -> Result<Option<Offset>, BrokerError> {
+        let Some(log) = self.shared.topics().log(&partition.topic, partition.partition) else { return Ok(None) };
+        let shared = self.shared.clone();
+        // Not to be left halfway when the caller goes away.
+        let moved = async move { log.delete_below(offset).await.map_err(|error| shared.log_failed(&log, error)) };
+        self.shared.detached(moved).await.map(Some)
     }
 
     /// Resolves when a write or sync failed: what is durable is unknown, and the process must end. For ever pending

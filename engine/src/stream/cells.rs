@@ -110,6 +110,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         stats.panes = self.counts.panes;
         stats.retractions = self.counts.retractions;
         stats.merges_after_emission = self.counts.merges_after_emission;
+        stats.changes_after_emission = self.counts.changes_after_emission;
     }
 
     pub fn digests(&self) -> (u64, u64) {
@@ -174,7 +175,10 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             slot.cells.insert(low, cell);
         } else {
             if slot.cells[low..high].iter().any(|cell| cell.row != Row::None) {
-                self.counts.merges_after_emission += 1;
+                match high - low {
+                    1 => self.counts.changes_after_emission += 1,
+                    _ => self.counts.merges_after_emission += 1,
+                }
                 self.withdraw(id, low..high, span, minimum, out);
             }
             self.join(id, low, high, span);

@@ -83,8 +83,10 @@ pub struct TaskStats {
     pub panes: u64,
     /// Panes withdrawn.
     pub retractions: u64,
-    /// Cells that an accepted record joined after the pane of one of them was out: the bridge that hurts.
+    /// Sessions that an accepted record made one after the pane of one of them was out: the bridge that hurts.
     pub merges_after_emission: u64,
+    /// Single cells that an accepted record changed after their pane was out.
+    pub changes_after_emission: u64,
     /// Keys with state.
     pub keys: u64,
     /// Ids remembered by deduplication.

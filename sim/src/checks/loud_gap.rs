@@ -1,6 +1,9 @@
 //! A needed offset that is gone stops the run or is reported; it is never skipped.
 
+use super::changelog::{GROUP_OFFSETS, group_offset};
+use super::log::Logs;
 use super::{Case, Check, Violation};
+use crate::evidence::{AfterGap, Gap};
 
 const NAME: &str = "loud-gap";
 
@@ -28,6 +31,12 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
             Some(_) => {}
         }
     }
+    if let Some(after) = &case.evidence.after_gap {
+        let logs = Logs::decode(&after.files, &case.evidence.data_dir);
+        for gap in &case.evidence.gaps {
+            found.extend(past(gap, after, &logs).into_iter().map(|message| Violation::new(NAME, message)));
+        }
+    }
     for poll in &case.evidence.history.polls {
         if poll.from < poll.log_start {
             let message = format!(
@@ -40,15 +49,46 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
     found
 }
 
+/// What says that the run went on past the gap: an offset of the partition that its group has committed, or anything
+/// in a topic of a task that reads the partition.
+fn past(gap: &Gap, after: &AfterGap, logs: &Logs) -> Vec<String> {
+    let mut found = Vec::new();
+    let (group, partition) = (gap.group.as_str(), &gap.partition);
+    for entry in logs.topic(GROUP_OFFSETS).flat_map(|(_, log)| log.committed()) {
+        if let Some((of, topic, index, offset)) = group_offset(entry)
+            && (of, topic, index) == (group, &*partition.topic, partition.partition.0)
+        {
+            found.push(format!(
+                "{group} has committed offset {offset} of {partition}, which starts at {}",
+                gap.log_start
+            ));
+        }
+    }
+    for task in after.names.tasks.iter().filter(|task| task.inputs.contains(partition)) {
+        if let Some(changelog) = &task.changelog
+            && let Some(entry) = logs.get(&changelog.topic, changelog.partition.0).committed().next()
+        {
+            found.push(format!("{group} wrote {changelog} at offset {} without {partition}", entry.offset));
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use engine::types::{Offset, TopicPartition};
 
     use super::super::kit::*;
-    use crate::evidence::Gap;
+    use crate::evidence::{AfterGap, Gap, RunNames};
 
     fn gap(reported: Option<&str>) -> Vec<String> {
+        gap_with(&Disk::new(), reported)
+    }
+
+    fn gap_with(after: &Disk, reported: Option<&str>) -> Vec<String> {
         let mut evidence = evidence(&Disk::new());
+        let names = RunNames { tasks: vec![task()], ..RunNames::default() };
+        evidence.after_gap = Some(AfterGap { files: after.files(), names });
         evidence.gaps = vec![Gap {
             group: "app.2".into(),
             partition: TopicPartition::new(SOURCE, 0),
@@ -62,6 +102,19 @@ mod tests {
     #[test]
     fn a_gap_that_is_named_passes() {
         assert_eq!(gap(Some("source-0: offset 0 is needed and the log starts at 40")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_run_that_says_so_and_goes_on_is_caught() {
+        let said = Some("source-0: offset 0 is needed and the log starts at 40");
+        let mut disk = Disk::new();
+        disk.in_transaction("__consumer_offsets", 0, (5, 1), &[group_offset("app.2", SOURCE, 0, 41)]);
+        disk.marker("__consumer_offsets", 0, (5, 2), true);
+        assert_eq!(gap_with(&disk, said), ["app.2 has committed offset 41 of source-0, which starts at 40"]);
+        let mut disk = Disk::new();
+        disk.in_transaction(CHANGELOG, 0, (5, 1), &[event("a", 1, 1)]);
+        disk.marker(CHANGELOG, 0, (5, 2), true);
+        assert_eq!(gap_with(&disk, said), ["app.2 wrote app.1.sums-changelog-0 at offset 0 without source-0"]);
     }
 
     #[test]

@@ -164,9 +164,9 @@ impl Inner {
         let (mut extra, mut failed) = (0, None);
         self.faults().retain_mut(|fault| match &mut fault.kind {
             FaultKind::SlowSync { extra_ms } => {
+                // Only a call that fails for it makes it visible; the world sees that.
                 extra += *extra_ms;
                 self.effects.effective(fault.id);
-                self.effects.visible(fault.id);
                 true
             }
             FaultKind::FailSync { left } => due(left, fault.id, &mut failed),

@@ -75,6 +75,10 @@ impl Plan {
         within("knobs.events", knobs.events, 0..=1_000_000)?;
         within("knobs.keys", knobs.keys, 1..=1_000_000)?;
         within("knobs.span_ms", knobs.span_ms, 1..=DAY_MS)?;
+        if let Some(truncate) = &self.truncate {
+            within("truncate.partition", truncate.partition, 0..=shape.partitions - 1)?;
+            within("truncate.per_mille", truncate.per_mille, 0..=1_000)?;
+        }
         self.check_events()?;
         self.check_faults()
     }
@@ -130,7 +134,7 @@ mod tests {
     use super::*;
     use crate::draw::Draw;
     use crate::faults;
-    use crate::plan::{FaultSpec, Host, Phase};
+    use crate::plan::{FaultSpec, Host, Phase, Truncate};
     use crate::workload::SourceEvent;
 
     /// A plan that can be run, with one worker and one fault of this kind.
@@ -178,6 +182,10 @@ mod tests {
                 "engine.commit_interval_ms is 0; it must be from 1 to ",
             ),
             (change(|plan| plan.engine.segment_bytes = 0), "engine.segment_bytes is 0; it must be from 1 to "),
+            (
+                change(|plan| plan.truncate = Some(Truncate { partition: 9, per_mille: 0 })),
+                "truncate.partition is 9; it must be from 0 to ",
+            ),
             (change(|plan| plan.knobs.keys = 0), "knobs.keys is 0; it must be from 1 to "),
             (change(|plan| plan.knobs.span_ms = i64::MAX as u64), "knobs.span_ms is 9223372036854775807; "),
             (change(|plan| plan.faults[0].at_ms = i64::MAX as u64), "fault 1 (kill): at_ms is 9223372036854775807; "),

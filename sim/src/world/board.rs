@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::stream::TaskStats;
-use engine::types::Partition;
+use engine::types::{Offset, Partition, TopicPartition};
 use tokio::sync::watch;
 
 use crate::evidence::{Ack, EndRecord, History, Moment, PollRecord, SendRecord};
@@ -75,6 +75,18 @@ struct State {
     fenced: BTreeMap<Host, u64>,
     failed: Vec<(&'static str, String)>,
     restarts: Vec<(Host, String)>,
+    deletion: Option<Deletion>,
+    /// Tasks that stopped because what they need was deleted, and what they said.
+    gave_up: BTreeMap<TaskKey, String>,
+}
+
+/// The beginning of a log goes away while the broker runs, as retention takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    pub partition: TopicPartition,
+    pub below: Offset,
+    /// Where the log starts, once it is done.
+    pub start: Option<Offset>,
 }
 
 impl Default for Board {
@@ -148,7 +160,8 @@ impl Board {
     pub fn tasks_of(&self, host: Host) -> Vec<TaskKey> {
         let state = self.lock();
         let Stage::Running(version) = state.stage else { return Vec::new() };
-        let due = |key: &TaskKey| key.version == version && !state.finished.contains_key(key);
+        let over = |key: &TaskKey| state.finished.contains_key(key) || state.gave_up.contains_key(key);
+        let due = |key: &TaskKey| key.version == version && !over(key);
         state.homes.iter().filter(|(key, home)| **home == host && due(key)).map(|(key, _)| *key).collect()
     }
 
@@ -178,6 +191,29 @@ impl Board {
     pub fn unfinished(&self, version: u32) -> Vec<TaskKey> {
         let state = self.lock();
         state.homes.keys().filter(|key| key.version == version && !state.finished.contains_key(key)).copied().collect()
+    }
+
+    /// Asks the broker's host to delete `partition` below an offset.
+    pub fn delete(&self, partition: TopicPartition, below: Offset) {
+        self.change(|state| state.deletion = Some(Deletion { partition, below, start: None }));
+    }
+
+    pub fn deletion(&self) -> Option<Deletion> {
+        self.lock().deletion.clone()
+    }
+
+    pub fn deleted(&self, start: Offset) {
+        self.change(|state| state.deletion.as_mut().expect("nobody deletes unasked").start = Some(start));
+    }
+
+    /// The task stopped for good: what it needs is gone.
+    pub fn give_up(&self, key: TaskKey, said: String) {
+        self.change(|state| state.gave_up.insert(key, said));
+    }
+
+    /// What the task said when it gave up.
+    pub fn gave_up(&self, key: TaskKey) -> Option<String> {
+        self.lock().gave_up.get(&key).cloned()
     }
 
     pub fn produced(&self) {
@@ -239,8 +275,8 @@ impl Board {
         self.lock().history.ends[place].answered = Some(at);
     }
 
-    pub fn take_history(&self) -> History {
-        std::mem::take(&mut self.lock().history)
+    pub fn history(&self) -> History {
+        self.lock().history.clone()
     }
 
     /// A call of `host` failed, or a task of it started again.

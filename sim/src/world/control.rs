@@ -17,12 +17,14 @@ use engine::stream::Deployment;
 use engine::stream::worker::prepare;
 use engine::types::{Offset, Timestamp, TopicPartition};
 use engine::wire::Transport;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::board::{Board, Stage, TaskKey};
+use crate::checks::changelog::GROUP_OFFSETS;
 use crate::checks::log::digest;
 use crate::evidence::{Ack, PollRecord, Seen, SendRecord};
-use crate::plan::Host;
+use crate::plan::{Host, Truncate};
 use crate::workload::SourceEvent;
 
 /// The header that carries a send's id, u64 BE.
@@ -43,7 +45,8 @@ pub struct Control {
     pub patience: Duration,
     pub task_hosts: Vec<Host>,
     pub rotate: usize,
-    pub deployments: Rc<[Deployment; 2]>,
+    pub deployments: Rc<[Deployment; 3]>,
+    pub truncate: Option<Truncate>,
 }
 
 impl Control {
@@ -53,27 +56,58 @@ impl Control {
         let client = Client::new(this.env.clone(), this.transport.clone(), this.client.clone());
         this.keep_trying("create the source topic", || client.create_topic(&this.source, this.partitions)).await;
         let mut changed = this.board.watch();
-        for deployment in this.deployments.iter() {
-            while this.board.wanted() < deployment.version {
-                if changed.changed().await.is_err() {
-                    return;
-                }
-            }
-            this.keep_trying("prepare a version", || prepare(&client, deployment)).await;
-            let version = deployment.version;
-            let keys = deployment.tasks().into_iter().map(|task| TaskKey {
-                version,
-                stage: task.stage,
-                partition: task.partition,
-            });
-            this.board.start(version, keys, &this.task_hosts, this.rotate);
-            if version == 1 {
+        let [live, replay, cut] = &*this.deployments;
+        for deployment in [live, replay] {
+            this.wanted(&mut changed, deployment.version).await;
+            this.start(&client, deployment).await;
+            if deployment.version == live.version {
                 this.start_producing(&client).await;
             }
             this.start_readers(&client, deployment);
             this.observe(&client, deployment).await;
         }
+        if let Some(truncate) = this.truncate {
+            this.wanted(&mut changed, cut.version).await;
+            this.cut_source(&client, &mut changed, truncate).await;
+            this.start(&client, cut).await;
+        }
         std::future::pending::<()>().await;
+    }
+
+    async fn wanted(&self, changed: &mut watch::Receiver<u64>, version: u32) {
+        while self.board.wanted() < version {
+            if changed.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn start(&self, client: &Client, deployment: &Deployment) {
+        self.keep_trying("prepare a version", || prepare(client, deployment)).await;
+        let version = deployment.version;
+        let keys = deployment.tasks().into_iter().map(|task| TaskKey {
+            version,
+            stage: task.stage,
+            partition: task.partition,
+        });
+        self.board.start(version, keys, &self.task_hosts, self.rotate);
+    }
+
+    /// The source loses its beginning; back when it has.
+    async fn cut_source(&self, client: &Client, changed: &mut watch::Receiver<u64>, truncate: Truncate) {
+        let partition = TopicPartition::new(self.source.as_str(), truncate.partition);
+        let end = self
+            .keep_trying("find the end of the source", || {
+                client.list_offset(&partition, OffsetSpec::ReadCommittedLatest)
+            })
+            .await;
+        let end = end.map_or(0, |end| end.0);
+        self.board.delete(partition, Offset((end * i64::from(truncate.per_mille) / 1_000).max(1)));
+        while self.board.deletion().is_some_and(|deletion| deletion.start.is_none()) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     async fn keep_trying<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
@@ -265,6 +299,7 @@ impl Control {
         let mut missing = Vec::new();
         let mut topics = deployment.topics();
         topics.push((self.source.clone(), self.partitions));
+        topics.push((GROUP_OFFSETS.to_owned(), 1));
         for (topic, count) in topics {
             for partition in 0..count {
                 let partition = TopicPartition::new(topic.as_str(), partition);

@@ -36,13 +36,14 @@ struct Parts {
     board: Board,
     engine: EngineSettings,
     embedded: bool,
-    deployments: Rc<[Deployment; 2]>,
+    truncates: bool,
+    deployments: Rc<[Deployment; 3]>,
 }
 
-/// The two versions of the pipeline that a run compares.
-pub fn deployments(pipeline: Pipeline) -> Rc<[Deployment; 2]> {
+/// The two versions of the pipeline that a run compares, and one more, which finds its input cut.
+pub fn deployments(pipeline: Pipeline) -> Rc<[Deployment; 3]> {
     let pipeline = Arc::new(pipeline);
-    Rc::new([1, 2].map(|version| Deployment::new(pipeline.clone(), version)))
+    Rc::new([1, 2, 3].map(|version| Deployment::new(pipeline.clone(), version)))
 }
 
 /// Puts every host of the plan into the world.
@@ -50,13 +51,14 @@ pub fn populate(
     world: &mut World<'_>,
     workload: &dyn Workload,
     plan: &Plan,
-    deployments: &Rc<[Deployment; 2]>,
+    deployments: &Rc<[Deployment; 3]>,
     events: Vec<SourceEvent>,
 ) {
     let parts = Parts {
         board: world.board.clone(),
         engine: plan.engine.clone(),
         embedded: plan.cluster.embedded,
+        truncates: plan.truncate.is_some(),
         deployments: deployments.clone(),
     };
     for host in plan.cluster.hosts() {
@@ -79,6 +81,7 @@ pub fn populate(
                     task_hosts: plan.cluster.task_hosts(),
                     rotate: plan.cluster.rotate as usize,
                     deployments: deployments.clone(),
+                    truncate: plan.truncate,
                 };
                 async move {
                     control.run().await;
@@ -120,6 +123,9 @@ async fn run_broker(env: Env, parts: Parts) -> turmoil::Result {
         let transport = Observed::around(broker.local(), parts.board.clone(), Host::Broker);
         tokio::task::spawn_local(tasks(&env, Host::Broker, &parts, transport).run());
     }
+    if parts.truncates {
+        tokio::task::spawn_local(delete_when_asked(env.clone(), broker.clone(), parts.board.clone()));
+    }
     let address = format!("0.0.0.0:{PORT}");
     let why = tokio::select! {
         biased;
@@ -132,6 +138,25 @@ async fn run_broker(env: Env, parts: Parts) -> turmoil::Result {
     env.log(format_args!("the broker's process ends: {why}"));
     parts.board.restart(Host::Broker, why);
     std::future::pending().await
+}
+
+/// Retention, at a moment of the board's choice.
+async fn delete_when_asked(env: Env, broker: Broker, board: Board) {
+    let mut changed = board.watch();
+    loop {
+        if let Some(deletion) = board.deletion().filter(|deletion| deletion.start.is_none()) {
+            match broker.delete_records(&deletion.partition, deletion.below).await {
+                Ok(Some(start)) => board.deleted(start),
+                Ok(None) => board.fail("durable", format!("{} is not there any more", deletion.partition)),
+                // The broker ends; the next one is asked again.
+                Err(error) => env.log(format_args!("could not delete: {error}")),
+            }
+            return;
+        }
+        if changed.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn run_worker(env: Env, host: Host, parts: Parts) -> turmoil::Result {

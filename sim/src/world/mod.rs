@@ -11,7 +11,7 @@
 //! Invariant: a fault that is due on a host that is down or paused does nothing; it counts as injected, not as effective.
 
 pub mod board;
-mod control;
+pub(crate) mod control;
 pub mod hosts;
 mod observe;
 mod tasks;
@@ -408,7 +408,7 @@ impl<'a> World<'a> {
         let losses = state.env.crash(&mut self.sim, fate);
         if host == Host::Broker {
             let files = state.env.disk().files();
-            if losses.bytes > 0 {
+            if losses.bytes > 0 && kind == CrashKind::PowerCut {
                 self.reach("unsynced-bytes-lost");
             }
             if losses.torn > 0 {

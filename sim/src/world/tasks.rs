@@ -15,6 +15,7 @@ use engine::client::{Client, ClientConfig};
 use engine::env::Env;
 use engine::stream::worker::{Stop, TaskError, Until, WorkerSettings, run_task};
 use engine::stream::{Deployment, TaskId};
+use engine::types::Offset;
 use engine::wire::Transport;
 
 use super::board::{Board, TaskKey};
@@ -30,7 +31,7 @@ pub struct TaskHost {
     pub transport: Arc<dyn Transport>,
     pub client: ClientConfig,
     pub worker: WorkerSettings,
-    pub deployments: Rc<[Deployment; 2]>,
+    pub deployments: Rc<[Deployment; 3]>,
 }
 
 impl TaskHost {
@@ -74,6 +75,17 @@ impl TaskHost {
                 Err(error) => error,
             };
             self.env.log(format_args!("{key} ended: {error}"));
+            if let TaskError::MissingRange { topic, partition, needed, start } = &error
+                && let Some(deletion) = self.board.deletion()
+            {
+                let named = (topic.as_str(), *partition, *needed, Some(*start));
+                let gone = &deletion.partition;
+                if named == (&*gone.topic, gone.partition, Offset::ZERO, deletion.start) {
+                    return self.board.give_up(key, error.to_string());
+                }
+                let message = format!("{key} misses what is there: {error}; deleted was {deletion:?}");
+                return self.board.fail("loud-gap", message);
+            }
             self.board.disturbed(self.host, virtual_ms().unwrap_or(0));
             match &error {
                 TaskError::Fenced { .. } => self.board.fenced(self.host),
