@@ -724,6 +724,7 @@ fn a_waiter_hears_of_every_move() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the test is about several threads")]
 fn several_runtimes_share_a_log() {
     let disk = TestDisk::default();
     let home = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();

@@ -69,7 +69,9 @@ impl Entropy for OsEntropy {
         let mut bytes = [0u8; 8];
         let mut filled = 0;
         while filled < bytes.len() {
-            match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            #[expect(clippy::disallowed_methods, reason = "this is the entropy behind Env::entropy")]
+            let got = rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty());
+            match got {
                 Ok(count) => filled += count,
                 Err(rustix::io::Errno::INTR) => {}
                 // Identities are drawn from this: going on without it would be worse than stopping.

@@ -61,6 +61,7 @@ impl Drop for Open {
 }
 
 impl Pool {
+    #[expect(clippy::disallowed_methods, reason = "these are the threads behind Env::disk")]
     pub(super) fn start(threads: usize) -> Pool {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue { ready: VecDeque::new(), closed: false }),

@@ -34,6 +34,7 @@ pub struct Worker<T> {
 ///
 /// # Errors
 /// When the thread cannot be started.
+#[expect(clippy::disallowed_methods, reason = "this is where a process gets its threads")]
 pub fn start<T, F, M>(name: &str, core: Option<usize>, main: M) -> io::Result<Worker<T>>
 where
     T: Send + 'static,
