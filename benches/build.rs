@@ -1,5 +1,7 @@
 //! Writes down which commit is being built, for the figures that the benchmark reports.
 
+#![expect(clippy::disallowed_macros, reason = "a build script speaks to cargo on stdout")]
+
 use std::process::Command;
 
 fn main() {

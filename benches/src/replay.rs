@@ -57,7 +57,7 @@ pub fn run(
 ) -> anyhow::Result<ReplayOutcome> {
     let runtime = threads::runtime()?;
     let deployment = Deployment { pipeline: Arc::new(pipeline), version };
-    let outcome = runtime.block_on(async {
+    runtime.block_on(async {
         let began = Instant::now();
         let broker = Broker::start(env.clone(), BrokerConfig::new(data_dir)).await?;
         let client = Client::new(env.clone(), broker.local(), ClientConfig::default());
@@ -86,8 +86,7 @@ pub fn run(
             sums: output.sums,
             spent_s: spent(&summary),
         })
-    });
-    outcome
+    })
 }
 
 /// Records of the first stage's tasks that are no markers.

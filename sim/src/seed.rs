@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
 
 use reports::{SeedReport, Verdict};
 
@@ -67,9 +67,6 @@ pub fn run_plan(workload: &dyn Workload, plan: &Plan) -> SeedReport {
 /// [`run_plan`], and more.
 pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) -> Run {
     let _turn = Turn::take();
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    align_task_ids();
     let trace = Trace::new(plan.tick_ms(), options.keep_trace);
     listen_to_panics();
     PANIC.with_borrow_mut(|panic| *panic = Some(String::new()));
@@ -91,21 +88,6 @@ pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) 
         report.violations[0].story = trace.story();
     }
     Run { report, trace: trace.take_lines() }
-}
-
-/// A runtime that is torn down drops its tasks in an order that depends on their ids modulo a small power of two, and
-/// tokio counts ids over the whole process. So every run begins at a multiple, and runs alone.
-fn align_task_ids() {
-    const MULTIPLE: u64 = 64;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O needs nothing");
-    runtime.block_on(async {
-        loop {
-            let id = tokio::spawn(async {}).id().to_string();
-            if id.parse::<u64>().is_ok_and(|id| id.is_multiple_of(MULTIPLE)) {
-                return;
-            }
-        }
-    });
 }
 
 fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace) -> SeedReport {

@@ -168,7 +168,7 @@ mod tests {
             until_ms: None,
             json: false,
         };
-        let error = run(args).err().expect("it cannot be run");
+        let error = run(args).expect_err("it cannot be run");
         assert!(error.is::<Usage>(), "{error:?} is not the caller's mistake");
         error.to_string()
     }

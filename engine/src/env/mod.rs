@@ -78,6 +78,7 @@ pub trait Disk: Send + Sync {
 /// Held for as long as the lock is.
 pub trait LockGuard: Send + Sync {}
 
+#[expect(clippy::len_without_is_empty, reason = "a length asked of the disk, not a collection's")]
 /// An open file. Appends go to its end; there are no holes and no overwrites.
 pub trait File: Send + Sync {
     /// Appends the slices in order and returns the position of the first byte. After an error the file's tail is
