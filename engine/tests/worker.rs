@@ -2,6 +2,8 @@
 //! starts again, and whoever else holds it.
 
 mod model;
+#[expect(dead_code, reason = "each test file uses its part of the support")]
+mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,8 +11,8 @@ use std::time::Duration;
 
 use engine::broker::{Broker, BrokerConfig};
 use engine::client::{Client, ClientConfig, Consumer, Isolation, Producer, SocketConfig, SocketTransport};
-use engine::env::Env;
 use engine::env::real::{EnvOptions, env};
+use engine::env::{Env, Point};
 use engine::record::{BatchBuilder, Compression, Record};
 use engine::stream::aggregates::Count;
 use engine::stream::worker::{
@@ -22,6 +24,7 @@ use engine::wire::Transport;
 use kafka_protocol::messages::RequestKind;
 use model::{Fate, Model};
 use proptest::prelude::*;
+use support::TestDisk;
 
 const PARTITIONS: i32 = 2;
 
@@ -273,6 +276,33 @@ async fn a_task_ends_where_it_was_told_to() {
     let group = bench.deployment.group();
     let committed = bench.client.committed_offsets(&group, &[input], true).await.expect("offsets");
     assert_eq!(committed, [Some(positions[0].1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_goes_on_while_its_commit_is_written_until_too_much_gathers() {
+    // (flush_bytes, whether the rest of the input is processed although the first commit never ends)
+    for (flush_bytes, goes_on) in [(1 << 20, true), (1, false)] {
+        let bench = Bench::new(true).await;
+        let moments = TestDisk::default();
+        moments.hold_at(Point::TaskOffsetsSent);
+        bench.write(0, 40, false).await;
+        let task = TaskId { stage: 0, partition: Partition(0) };
+        let running = {
+            let (env, client, deployment) = (moments.env(), bench.client.clone(), bench.deployment.clone());
+            let settings = WorkerSettings { flush_bytes, ..settings() };
+            tokio::spawn(async move {
+                run_task(&env, &client, &deployment, task, &settings, Until::Stopped, Stop::never()).await
+            })
+        };
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let before = moments.passed(Point::TaskProcessed);
+        bench.write(40, 200, false).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let rounds = moments.passed(Point::TaskProcessed) - before;
+        assert_eq!(moments.passed(Point::TaskOffsetsSent), 1, "one commit at a time");
+        assert_eq!(rounds > 5, goes_on, "{rounds} rounds while a commit is under way, flush_bytes {flush_bytes}");
+        running.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]

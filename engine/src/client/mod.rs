@@ -30,7 +30,7 @@ pub use error::ClientError;
 pub use fetch::{Aborted, Fetched, Isolation};
 pub use producer::Producer;
 pub use socket::{SocketConfig, SocketTransport};
-pub use transaction::TransactionalProducer;
+pub use transaction::{Sealed, TransactionalProducer};
 
 use crate::env::{Env, Point};
 use crate::wire::{Transport, api, frame};

@@ -38,6 +38,14 @@ enum State {
     CommitInDoubt,
 }
 
+/// A batch with its place in a transaction and in its partition, not staged yet.
+#[derive(Debug)]
+pub struct Sealed {
+    partition: TopicPartition,
+    epoch: ProducerEpoch,
+    bytes: Bytes,
+}
+
 /// The one writer of a transactional id.
 pub struct TransactionalProducer {
     client: Client,
@@ -82,8 +90,17 @@ impl TransactionalProducer {
     /// Takes the builder's records as the partition's next batch of this transaction, to be sent by
     /// [`TransactionalProducer::flush`]. Nothing happens when it has none.
     pub fn stage(&mut self, partition: &TopicPartition, batch: &mut BatchBuilder) {
+        if let Some(sealed) = self.seal(partition, batch) {
+            self.stage_sealed(sealed);
+        }
+    }
+
+    /// Takes the builder's records as the partition's next batch of this transaction, without staging it: what follows it
+    /// in its partition must be staged after it. `None` when there are no records.
+    #[must_use = "a sealed batch has its place in its partition"]
+    pub fn seal(&mut self, partition: &TopicPartition, batch: &mut BatchBuilder) -> Option<Sealed> {
         if batch.is_empty() {
-            return;
+            return None;
         }
         let count = i32::try_from(batch.len()).expect("a batch has fewer than 2^31 records");
         if !self.sequences.contains_key(partition) {
@@ -97,8 +114,15 @@ impl TransactionalProducer {
             transactional: true,
         });
         *next = next.plus(count);
+        Some(Sealed { partition: partition.clone(), epoch: self.producer_epoch, bytes })
+    }
+
+    /// Stages a batch that was sealed in this transaction.
+    pub fn stage_sealed(&mut self, sealed: Sealed) {
+        let Sealed { partition, epoch, bytes } = sealed;
+        assert_eq!(epoch, self.producer_epoch, "{partition}: a batch of another transaction");
         self.staged_bytes += bytes.len();
-        self.staged.push((partition.clone(), bytes));
+        self.staged.push((partition, bytes));
     }
 
     /// Bytes that are staged and not sent.

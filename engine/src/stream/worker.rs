@@ -39,6 +39,8 @@
 //! # }
 //! ```
 //!
+//! A commit's writing overlaps the processing of what comes after its cut; at most one is under way.
+//!
 //! Invariant: one commit is one transaction. Invariant: a fenced instance ends; it never takes its id back.
 //! Invariant: an offset that is needed and gone ends the task with the missing range.
 //!
@@ -52,6 +54,7 @@ mod restore;
 mod settings;
 mod spread;
 mod supervisor;
+mod writer;
 
 pub use error::{PrepareError, TaskError};
 pub use instance::{TaskSummary, run_task};

@@ -1,4 +1,9 @@
 //! One instance of a task: restore, then read, process and commit until it is told to end, or cannot go on.
+//!
+//! A commit is cut between two rounds and written while the next rounds are processed (see `writer`). The task waits for
+//! what is under way in two cases alone: what has gathered meanwhile outgrows [`GATHER_FLUSHES`] flushes, or it is at its
+//! end. So `processing`, `committing` and `waiting` add up to the life of the instance, and an instance that mostly
+//! processes is one that its disk keeps up with.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,9 +16,13 @@ use super::error::TaskError;
 use super::reader::{Read, Reader, check_partitions};
 use super::restore::restore;
 use super::settings::{Stop, Until, WorkerSettings};
+use super::writer::{Cut, Writer, Written};
 use crate::client::{Client, ClientError, Committed, Isolation, TransactionalProducer};
 use crate::env::{Env, Point};
 use crate::types::{Offset, TopicPartition};
+
+/// How many times `flush_bytes` may gather while a write is under way.
+const GATHER_FLUSHES: usize = 8;
 
 /// What a task did, over all its instances in this process. Counts are of committed work alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,11 +33,13 @@ pub struct TaskSummary {
     pub commits: u64,
     /// Instances after the first.
     pub restarts: u64,
-    /// Waiting for input.
+    /// Waiting for input, while nothing kept the task from processing it.
     pub waiting: Duration,
     /// Decoding and computing.
     pub processing: Duration,
-    /// Writing and committing.
+    /// The time in which the task could do nothing else because of writing and committing: its thread was at work on it
+    /// (cuts, batches, requests, and the broker's part of them if it is in this process), or the task waited for it. What
+    /// happens elsewhere while the task goes on processing is not in it.
     pub committing: Duration,
     /// Reading the changelog, the fencing included.
     pub restoring: Duration,
@@ -80,19 +91,21 @@ impl Cause<'_> {
         let mut instance = started?;
         let (records, late, panes) = (summary.records, summary.late, summary.panes);
         let outcome = instance.run(stop, summary).await;
+        if let Err(error) = &outcome
+            && !error.is_retryable()
+            && !matches!(error, TaskError::Fenced { .. })
+        {
+            // Nobody will come after us to fence: do not leave a transaction that holds readers back.
+            let abandoned = tokio::time::timeout(self.client.config().request_timeout, instance.writer.abandon()).await;
+            if let Ok(Some(written)) = abandoned {
+                instance.note(written, summary);
+            }
+        }
         summary.stats = instance.committed;
         summary.records = records + instance.committed.records;
         summary.late = late + instance.committed.late;
         summary.panes = panes + instance.committed.panes;
         summary.positions = instance.positions().collect();
-        if let Err(error) = &outcome
-            && !error.is_retryable()
-            && !matches!(error, TaskError::Fenced { .. })
-        {
-            // Nobody will come after us to fence: do not leave a transaction that holds readers back. If this fails too,
-            // the coordinator's timeout does it.
-            drop(tokio::time::timeout(self.client.config().request_timeout, instance.writer.abort()).await);
-        }
         outcome
     }
 
@@ -112,17 +125,16 @@ impl Cause<'_> {
         let expected = self.expected_partitions(&inputs);
         check_partitions(self.client, self.task, &expected).await?;
         let id = self.deployment.transactional_id(self.task);
-        let writer = TransactionalProducer::init(self.client, &id, self.settings.txn_timeout).await.map_err(of)?;
+        let producer = TransactionalProducer::init(self.client, &id, self.settings.txn_timeout).await.map_err(of)?;
         self.env.reach(Point::TaskRestoreBegin).await;
         let positions = restore(self.client, self.deployment, self.task, &mut *core, self.settings).await?;
         self.env.reach(Point::TaskRestoreEnd).await;
         let reader = Reader::start(self.client, self.task, inputs, positions.clone(), expected, self.settings);
+        let (group, changelog) = (self.deployment.group(), core.changelog().cloned());
         Ok(Instance {
             cause: self,
-            group: self.deployment.group(),
-            changelog: core.changelog().cloned(),
             core,
-            writer,
+            writer: Writer::new(self.env, self.task, group, changelog, producer),
             reader,
             outbox: Outbox::new(self.settings.compression),
             next: positions,
@@ -134,10 +146,8 @@ impl Cause<'_> {
 
 struct Instance<'a> {
     cause: &'a Cause<'a>,
-    group: String,
-    changelog: Option<TopicPartition>,
     core: Box<dyn TaskCore>,
-    writer: TransactionalProducer,
+    writer: Writer,
     reader: Reader,
     outbox: Outbox,
     /// Per input: processed up to here.
@@ -150,24 +160,37 @@ struct Instance<'a> {
 impl Instance<'_> {
     async fn run(&mut self, mut stop: Stop, summary: &mut TaskSummary) -> Result<(), TaskError> {
         let env = self.cause.env;
+        let settings = self.cause.settings;
         // The first commit is due at once: what comes after a silence should not wait.
         let mut commit_at = Instant::now();
         loop {
             if self.has_reached_its_end() {
-                return self.commit(summary).await;
+                return self.finish(summary).await;
             }
+            let due = self.writer.is_free() && self.core.pending();
             let waiting = Instant::now();
-            let round = tokio::select! {
+            let next = tokio::select! {
                 biased;
-                () = stop.asked() => return self.commit(summary).await,
-                () = tokio::time::sleep_until(commit_at), if self.core.pending() => None,
-                round = self.reader.next() => Some(round?),
+                written = self.writer.written() => Next::Written(written?),
+                () = stop.asked() => Next::Stop,
+                () = tokio::time::sleep_until(commit_at), if due => Next::Commit,
+                round = self.reader.next() => Next::Round(round?),
             };
-            summary.waiting += waiting.elapsed();
-            let Some(round) = round else {
-                self.commit(summary).await?;
-                commit_at = Instant::now() + self.cause.settings.commit_interval;
-                continue;
+            let writing = self.writer.take_polling();
+            summary.committing += writing;
+            summary.waiting += waiting.elapsed().saturating_sub(writing);
+            let round = match next {
+                Next::Round(round) => round,
+                Next::Written(written) => {
+                    self.note(written, summary);
+                    continue;
+                }
+                Next::Commit => {
+                    commit_at = Instant::now() + settings.commit_interval;
+                    self.cut(summary);
+                    continue;
+                }
+                Next::Stop => return self.finish(summary).await,
             };
             env.reach(Point::TaskPolled).await;
             let processing = Instant::now();
@@ -177,9 +200,14 @@ impl Instance<'_> {
             self.core.fire(&mut self.outbox);
             summary.processing += processing.elapsed();
             env.reach(Point::TaskProcessed).await;
-            if self.outbox.size_bytes() >= self.cause.settings.flush_bytes {
+            let gathered = self.outbox.size_bytes();
+            if gathered >= settings.flush_bytes.saturating_mul(GATHER_FLUSHES) {
+                self.settle(summary).await?;
+            }
+            // A commit that is due takes them along: flush upon flush must not keep it waiting.
+            if gathered >= settings.flush_bytes && self.writer.is_free() && Instant::now() < commit_at {
                 let flushing = Instant::now();
-                self.flush_outputs().await?;
+                self.writer.flush(&mut self.outbox);
                 summary.committing += flushing.elapsed();
             }
         }
@@ -228,40 +256,53 @@ impl Instance<'_> {
         Ok(())
     }
 
-    /// Sends everything but the changelog into the open transaction.
-    async fn flush_outputs(&mut self) -> Result<(), TaskError> {
-        let (writer, changelog) = (&mut self.writer, self.changelog.as_ref());
-        self.outbox.drain(|partition, batch| {
-            if Some(partition) != changelog {
-                writer.stage(partition, batch);
-            }
-        });
-        self.writer.flush().await.map_err(|error| TaskError::of(self.cause.task, error))
+    /// Takes the state of this moment as a cut and begins to commit it.
+    fn cut(&mut self, summary: &mut TaskSummary) {
+        let cutting = Instant::now();
+        let offsets = self.core.prepare_commit(&mut self.outbox);
+        let offsets = self.core.inputs().iter().cloned().zip(offsets).collect();
+        self.writer.commit(&mut self.outbox, Cut { offsets, stats: self.core.stats() });
+        summary.committing += cutting.elapsed();
     }
 
-    /// One transaction: outputs, changelog, offsets, decision. Nothing happens when nothing is new.
-    async fn commit(&mut self, summary: &mut TaskSummary) -> Result<(), TaskError> {
-        if !self.core.pending() {
+    /// Waits until nothing is under way.
+    async fn settle(&mut self, summary: &mut TaskSummary) -> Result<(), TaskError> {
+        if self.writer.is_free() {
             return Ok(());
         }
-        let began = Instant::now();
-        let env = self.cause.env;
-        let of = |error| TaskError::of(self.cause.task, error);
-        let offsets = self.core.prepare_commit(&mut self.outbox);
-        let offsets: Vec<_> = self.core.inputs().iter().cloned().zip(offsets).collect();
-        self.flush_outputs().await?;
-        env.reach(Point::TaskOutputsFlushed).await;
-        let writer = &mut self.writer;
-        self.outbox.drain(|partition, batch| writer.stage(partition, batch));
-        self.writer.flush().await.map_err(of)?;
-        env.reach(Point::TaskStateFlushed).await;
-        self.writer.send_offsets(&self.group, &offsets).await.map_err(of)?;
-        env.reach(Point::TaskOffsetsSent).await;
-        self.writer.commit().await.map_err(of)?;
-        env.reach(Point::TaskCommitted).await;
-        self.committed = self.core.stats();
-        summary.commits += 1;
-        summary.committing += began.elapsed();
+        let settling = Instant::now();
+        let written = self.writer.written().await;
+        self.writer.take_polling();
+        summary.committing += settling.elapsed();
+        self.note(written?, summary);
         Ok(())
     }
+
+    /// The last commit, if there is anything new, and its answer.
+    async fn finish(&mut self, summary: &mut TaskSummary) -> Result<(), TaskError> {
+        self.settle(summary).await?;
+        if self.core.pending() {
+            self.cut(summary);
+            self.settle(summary).await?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, written: Written, summary: &mut TaskSummary) {
+        match written {
+            Written::Outputs => {}
+            Written::Cut(stats) => {
+                self.committed = stats;
+                summary.commits += 1;
+            }
+        }
+    }
+}
+
+/// What an instance does next.
+enum Next {
+    Written(Written),
+    Stop,
+    Commit,
+    Round(Vec<Read>),
 }

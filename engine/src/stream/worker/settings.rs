@@ -11,13 +11,15 @@ use crate::types::{Offset, TopicPartition};
 /// The knobs of a worker. None of them changes what comes out, only when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerSettings {
-    /// A task commits at most this often.
+    /// From the start of one commit to the start of the next; the last one does not wait. One that takes longer delays the
+    /// next.
     pub commit_interval: Duration,
     /// Of one input in one fetch.
     pub fetch_bytes: usize,
     /// How long a fetch waits at the broker while there is nothing.
     pub fetch_wait: Duration,
-    /// Outputs beyond this are sent into the open transaction before the commit is due.
+    /// Outputs beyond this are sent into the open transaction before the commit is due. While a write is under way several
+    /// times as much may gather in memory.
     pub flush_bytes: usize,
     /// The coordinator aborts a transaction that is open for longer.
     pub txn_timeout: Duration,
