@@ -5,11 +5,14 @@
 //! on. The topic `_schemas` maps ids to schemas; a schema is in it before the first value that names it.
 //!
 //! - [`Schema`]: parse, id, encode, decode. [`Encoder`]: encode many values without allocating for each.
+//! - [`decode`]: the hot path: an old or new writer's values as rows of the reader's schema, without allocating.
 //! - [`canonical`]: the canonical form and its fingerprint, by the specification.
 //! - [`SchemaRegistry`]: the topic.
 
 pub mod canonical;
+pub mod decode;
 mod registry;
+mod shape;
 
 use std::fmt;
 use std::sync::Arc;
