@@ -3,11 +3,14 @@
 //! In: how many events, at which rate. Out: [`IngestOutcome`]: wall time and the latency of every event, from the moment
 //! it was meant to be sent until its acknowledgement, which comes after its sync.
 //!
+//! The clock starts when every sender has its tables and its producer id.
+//!
 //! Open loop: at a rate, event *i* is meant to leave at `start + i / rate` whether or not the earlier ones were
 //! acknowledged; so a stall is charged to every event that it delays. At `max` an event is meant to leave when its batch
 //! is full, and the latency is that of the batch.
 
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -19,8 +22,11 @@ use engine::record::{BatchBuilder, Compression};
 use engine::types::{Timestamp, TopicPartition};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
-use workloads::click::Click;
-use workloads::clickstream::Clickstream;
+use tokio::sync::Barrier;
+use workloads::click::{Click, put_hex};
+use workloads::clickstream::{ClickRecord, Clickstream};
+
+use crate::dataset::{Dataset, Key};
 
 /// Records per batch, unless an open loop runs out of events that are due.
 pub const RECORDS_PER_BATCH: usize = 1_000;
@@ -32,7 +38,7 @@ const WATERMARK_HEADER: &[u8] = b"segno.watermark";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IngestSpec {
     pub topic: String,
-    pub events: u64,
+    pub dataset: Dataset,
     /// Events per second; `None` = as fast as it goes.
     pub rate: Option<u64>,
     pub partitions: i32,
@@ -52,21 +58,31 @@ pub struct IngestOutcome {
 
 /// Runs the phase in this process.
 ///
+/// `started` is called when the first sender's clock starts.
+///
 /// # Errors
 /// When the broker refuses or the disk fails.
-pub fn run(env: &Env, data_dir: &Path, spec: &IngestSpec) -> anyhow::Result<IngestOutcome> {
+pub fn run(
+    env: &Env,
+    data_dir: &Path,
+    spec: &IngestSpec,
+    started: impl Fn() + Send + Sync + 'static,
+) -> anyhow::Result<IngestOutcome> {
     let runtime = threads::runtime()?;
     let (env, spec, data_dir) = (env.clone(), spec.clone(), data_dir.to_owned());
     runtime.block_on(async move {
         let broker = Broker::start(env.clone(), BrokerConfig::new(&data_dir)).await?;
         let client = Client::new(env, broker.local(), ClientConfig::default());
         client.create_topic(&spec.topic, spec.partitions).await?;
-        let start = Instant::now();
+        let start = Arc::new(Start { ready: Barrier::new(spec.threads), at: OnceLock::new(), said: Box::new(started) });
         let mut workers = Vec::new();
         for thread in 0..spec.threads {
-            let (client, spec) = (client.clone(), spec.clone());
+            let (client, spec, start) = (client.clone(), spec.clone(), start.clone());
             workers.push(threads::start(&format!("ingest-{thread}"), Some(thread), move || async move {
-                Sender::new(&client, &spec, thread, start).await?.run().await
+                let sender = Sender::new(&client, &spec, thread).await;
+                // Before a failure is told: the others wait here.
+                let start = start.together().await;
+                sender?.run(start).await
             })?);
         }
         let mut latency = histogram();
@@ -76,12 +92,29 @@ pub fn run(env: &Env, data_dir: &Path, spec: &IngestSpec) -> anyhow::Result<Inge
             latency.add(part).context("two histograms of one shape")?;
             bytes += part_bytes;
         }
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds = start.at.get().context("no sender has started")?.elapsed().as_secs_f64();
         broker.stop().await;
         let latency_us =
             latency.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value())).collect();
-        Ok(IngestOutcome { events: spec.events, seconds, bytes, latency_us })
+        Ok(IngestOutcome { events: spec.dataset.events, seconds, bytes, latency_us })
     })
+}
+
+/// One moment for all senders.
+struct Start {
+    ready: Barrier,
+    at: OnceLock<Instant>,
+    said: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Start {
+    async fn together(&self) -> Instant {
+        self.ready.wait().await;
+        *self.at.get_or_init(|| {
+            (self.said)();
+            Instant::now()
+        })
+    }
 }
 
 /// Microseconds from 1 to 10 minutes, three digits.
@@ -95,11 +128,10 @@ struct Sender<'a> {
     producer: Producer,
     spec: &'a IngestSpec,
     stream: Clickstream,
-    /// The partition of each user's key.
+    /// The partition of each user's key; empty when the log is keyed by event.
     partition_of: Vec<i32>,
     lanes: Vec<Lane>,
     thread: usize,
-    start: Instant,
     latency: Histogram<u64>,
     bytes: u64,
 }
@@ -112,11 +144,14 @@ struct Lane {
 }
 
 impl<'a> Sender<'a> {
-    async fn new(client: &Client, spec: &'a IngestSpec, thread: usize, start: Instant) -> anyhow::Result<Sender<'a>> {
-        let settings = workloads::clickstream::Settings::at_density(spec.events);
-        let partition_of = (0..=settings.users)
-            .map(|user| partition_for_key(user.to_string().as_bytes(), spec.partitions).0)
-            .collect();
+    async fn new(client: &Client, spec: &'a IngestSpec, thread: usize) -> anyhow::Result<Sender<'a>> {
+        let stream = spec.dataset.stream();
+        let partition_of = match spec.dataset.key {
+            Key::User => (0..=spec.dataset.users)
+                .map(|user| partition_for_key(user.to_string().as_bytes(), spec.partitions).0)
+                .collect(),
+            Key::Event => Vec::new(),
+        };
         let lanes = (0..spec.partitions)
             .map(|partition| Lane {
                 partition: TopicPartition::new(spec.topic.as_str(), partition),
@@ -127,11 +162,10 @@ impl<'a> Sender<'a> {
         Ok(Sender {
             producer: Producer::init(client).await?,
             spec,
-            stream: Clickstream::new(settings),
+            stream,
             partition_of,
             lanes,
             thread,
-            start,
             latency: histogram(),
             bytes: 0,
         })
@@ -141,31 +175,43 @@ impl<'a> Sender<'a> {
         partition as usize % self.spec.threads == self.thread
     }
 
-    async fn run(mut self) -> anyhow::Result<(Histogram<u64>, u64)> {
-        let mut value = Vec::with_capacity(64);
+    /// Where a record goes; its key is in `key` when it is the event's.
+    fn partition(&self, record: &ClickRecord, key: &mut Vec<u8>) -> i32 {
+        match self.spec.dataset.key {
+            Key::User => self.partition_of[record.user_id as usize],
+            Key::Event => {
+                key.clear();
+                put_hex(record.event_id, key);
+                partition_for_key(key, self.spec.partitions).0
+            }
+        }
+    }
+
+    async fn run(mut self, start: Instant) -> anyhow::Result<(Histogram<u64>, u64)> {
+        let (mut key, mut value) = (Vec::with_capacity(16), Vec::with_capacity(64));
         let mut due_until = 0;
-        for index in 0..self.spec.events {
+        for index in 0..self.spec.dataset.events {
             if let Some(rate) = self.spec.rate
                 && index >= due_until
             {
-                due_until = self.wait_for(index, rate).await?;
+                due_until = self.wait_for(start, index, rate).await?;
             }
             let record = self.stream.record(index);
-            let partition = self.partition_of[record.user_id as usize];
+            let partition = self.partition(&record, &mut key);
             if !self.is_mine(partition) {
                 continue;
             }
             let intended = match self.spec.rate {
-                Some(rate) => self.start + Duration::from_secs_f64(index as f64 / rate as f64),
+                Some(rate) => start + Duration::from_secs_f64(index as f64 / rate as f64),
                 None => Instant::now(),
             };
-            let click = Click::from(record);
+            key.clear();
             value.clear();
-            click.encode(&mut value);
+            Click::encode_record(&record, self.spec.dataset.key == Key::User, &mut key, &mut value);
             let lane = &mut self.lanes[partition as usize];
-            lane.batch.push(Timestamp(click.ts), Some(click.user_id.as_bytes()), Some(&value), &[]);
+            lane.batch.push(Timestamp(record.ts_ms), Some(&key), Some(&value), &[]);
             lane.intended.push(intended);
-            self.bytes += (click.user_id.len() + value.len()) as u64;
+            self.bytes += (key.len() + value.len()) as u64;
             if lane.batch.len() >= RECORDS_PER_BATCH {
                 self.flush(RECORDS_PER_BATCH).await?;
             }
@@ -176,14 +222,14 @@ impl<'a> Sender<'a> {
     }
 
     /// Sends what is gathered, then waits until event `index` is due; returns how many events are due by then.
-    async fn wait_for(&mut self, index: u64, rate: u64) -> anyhow::Result<u64> {
+    async fn wait_for(&mut self, start: Instant, index: u64, rate: u64) -> anyhow::Result<u64> {
         self.flush(1).await?;
-        let intended = self.start + Duration::from_secs_f64(index as f64 / rate as f64);
+        let intended = start + Duration::from_secs_f64(index as f64 / rate as f64);
         let now = Instant::now();
         if intended + LINGER > now {
             tokio::time::sleep(intended + LINGER - now).await;
         }
-        let due = (self.start.elapsed().as_secs_f64() * rate as f64) as u64;
+        let due = (start.elapsed().as_secs_f64() * rate as f64) as u64;
         Ok(due.max(index + 1))
     }
 

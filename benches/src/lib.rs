@@ -1,7 +1,7 @@
 //! The ingest and replay benchmark: a real log on the real disk, through the broker, then replayed from offset 0.
 //!
-//! Start with [`ingest`], then [`replay`]. Each timed phase runs in a process of its own ([`phase`]); [`machine`] says where,
-//! [`cache`] makes a replay cold, and makes sure of it.
+//! Start with [`plan`], what is measured and how often; then [`ingest`] and [`replay`]. Each timed phase ([`phase`]) runs in
+//! a process of its own ([`process`]); [`machine`] says where, [`cache`] makes a replay cold, and makes sure of it.
 //!
 //! What is absent: virtual time.
 
@@ -11,8 +11,11 @@
 )]
 
 pub mod cache;
+pub mod dataset;
 pub mod ingest;
 pub mod machine;
 pub mod phase;
+pub mod plan;
+pub mod process;
 pub mod replay;
 pub mod sums;

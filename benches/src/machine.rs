@@ -22,6 +22,11 @@ pub fn commit() -> String {
     env!("SEGNO_COMMIT").to_owned()
 }
 
+/// How this program was compiled: figures of the two are worlds apart.
+pub fn build() -> &'static str {
+    if cfg!(debug_assertions) { "dev" } else { "release" }
+}
+
 fn cpu_model() -> String {
     field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned())
 }

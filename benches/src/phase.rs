@@ -8,11 +8,12 @@ use engine::types::Millis;
 use serde::{Deserialize, Serialize};
 use sim::workload::{Shape, Workload};
 
+use crate::dataset::Key;
 use crate::ingest::{self, IngestOutcome, IngestSpec};
 use crate::replay::{self, ReplayOutcome};
 use crate::{cache, machine};
 
-/// How far behind the latest event the watermark stays: the dataset's delays are shorter, within a partition by user.
+/// How far behind the latest event the watermark stays: the dataset's delays are shorter.
 pub const WATERMARK_BOUND: Millis = Millis(30_000);
 
 /// A phase to run.
@@ -20,7 +21,19 @@ pub const WATERMARK_BOUND: Millis = Millis(30_000);
 #[serde(rename_all = "kebab-case", tag = "phase")]
 pub enum Phase {
     Ingest { data_dir: PathBuf, spec: IngestSpec },
-    Replay { data_dir: PathBuf, pipeline: String, partitions: i32, version: u32, threads: usize, cold: bool },
+    Replay { data_dir: PathBuf, spec: ReplaySpec },
+}
+
+/// What to replay.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplaySpec {
+    pub pipeline: String,
+    pub key: Key,
+    pub partitions: i32,
+    pub version: u32,
+    pub threads: usize,
+    /// With an empty page cache.
+    pub cold: bool,
 }
 
 /// What came of it.
@@ -33,39 +46,42 @@ pub enum PhaseOutcome {
     StillWarm,
 }
 
-/// Runs a phase in this process, on as many cores as it has threads.
+/// Runs a phase in this process, on as many cores as it has threads. `started` is called when its clock starts.
 ///
 /// # Errors
 /// What the phase failed with.
 pub fn run(
     phase: &Phase,
     workload: impl Fn(&str) -> anyhow::Result<Arc<dyn Workload>>,
+    started: impl Fn() + Send + Sync + 'static,
 ) -> anyhow::Result<PhaseOutcome> {
     match phase {
         Phase::Ingest { data_dir, spec } => {
             machine::limit_cores(spec.threads);
             let env = real::env(EnvOptions::default());
-            Ok(PhaseOutcome::Ingest(ingest::run(&env, data_dir, spec)?))
+            Ok(PhaseOutcome::Ingest(ingest::run(&env, data_dir, spec, started)?))
         }
-        Phase::Replay { data_dir, pipeline, partitions, version, threads, cold } => {
-            machine::limit_cores(*threads);
-            if *cold && !cache::empty(data_dir)? {
+        Phase::Replay { data_dir, spec } => {
+            machine::limit_cores(spec.threads);
+            if spec.cold && !cache::empty(data_dir)? {
                 return Ok(PhaseOutcome::StillWarm);
             }
             let env = real::env(EnvOptions::default());
-            let workload = workload(pipeline)?;
-            let pipeline = workload.pipeline(&shape(*partitions))?;
-            Ok(PhaseOutcome::Replay(replay::run(&env, data_dir, &workload, pipeline, *version, *threads)?))
+            let workload = workload(&spec.pipeline)?;
+            let pipeline = workload.pipeline(&shape(spec))?;
+            let (version, threads) = (spec.version, spec.threads);
+            Ok(PhaseOutcome::Replay(replay::run(&env, data_dir, &workload, pipeline, version, threads, started)?))
         }
     }
 }
 
-/// The layout of the measured log: keyed by user.
-pub fn shape(partitions: i32) -> Shape {
+/// The layout of the measured log. By whichever key, a partition has its events in arrival order, and an event is less
+/// than the bound behind any that arrived before it; so nothing is late.
+pub fn shape(spec: &ReplaySpec) -> Shape {
     Shape {
-        partitions,
-        keyed_by_record: true,
-        repartitions: partitions,
+        partitions: spec.partitions,
+        keyed_by_record: spec.key == Key::User,
+        repartitions: spec.partitions,
         bound: WATERMARK_BOUND,
         allowed_lateness: Millis(0),
     }

@@ -41,9 +41,14 @@ pub struct ReplayOutcome {
     pub sums: BTreeMap<String, i64>,
     /// Where the tasks' time went, seconds summed over tasks.
     pub spent_s: BTreeMap<String, f64>,
+    /// Until the last task had its state back.
+    pub restore_s: f64,
+    /// Per task the most keys with state at one of its commits, summed.
+    pub keys: u64,
 }
 
-/// Runs the phase in this process, as version `version` of the pipeline, on `threads` threads.
+/// Runs the phase in this process, as version `version` of the pipeline, on `threads` threads. `started` is called when
+/// the clock starts.
 ///
 /// # Errors
 /// When a task cannot go on, or the output cannot be read back.
@@ -54,6 +59,7 @@ pub fn run(
     pipeline: Pipeline,
     version: u32,
     threads: usize,
+    started: impl FnOnce(),
 ) -> anyhow::Result<ReplayOutcome> {
     let runtime = threads::runtime()?;
     let deployment = Deployment { pipeline: Arc::new(pipeline), version };
@@ -64,6 +70,7 @@ pub fn run(
         let recovery_s = began.elapsed().as_secs_f64();
         prepare(&client, &deployment).await?;
 
+        started();
         let (started, cpu_before) = (Instant::now(), machine::cpu_seconds());
         let settings = WorkerSettings::default();
         let summary =
@@ -85,6 +92,8 @@ pub fn run(
             output_checksum: format!("{:032x}", output.checksum),
             sums: output.sums,
             spent_s: spent(&summary),
+            restore_s: summary.tasks.values().map(|task| task.restoring.as_secs_f64()).fold(0.0, f64::max),
+            keys: summary.tasks.values().map(|task| task.most_keys.keys).sum(),
         })
     })
 }

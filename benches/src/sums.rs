@@ -1,29 +1,63 @@
-//! What a replay of the dataset must add up to, computed from the generator alone.
+//! What a replay of a dataset must add up to, computed from the generator alone.
 
 use std::collections::BTreeMap;
 
-use workloads::clickstream::{Clickstream, Settings};
 use workloads::expected::sums;
+
+use crate::dataset::Dataset;
 
 const SESSION_GAP_MS: i64 = 30 * 60_000;
 const MINUTE_MS: i64 = 60_000;
 
-/// The sums of the pipeline's final panes over `events` generated events; `None` for a pipeline that is none of the
-/// clickstream's.
-pub fn expected(pipeline: &str, events: u64) -> Option<BTreeMap<String, i64>> {
-    let stream = Clickstream::new(Settings::at_density(events));
+/// The sums of final panes, by name.
+pub type Sums = BTreeMap<String, i64>;
+
+/// The clickstream's pipelines, whose sums are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Summed {
+    Sessions,
+    Minutes,
+    UniqueMinutes,
+}
+
+impl Summed {
+    /// `None` for a pipeline that is none of the clickstream's.
+    pub fn of(pipeline: &str) -> Option<Summed> {
+        match pipeline {
+            "clickstream-sessions" => Some(Summed::Sessions),
+            "clickstream-minutes" => Some(Summed::Minutes),
+            "clickstream-unique-minutes" => Some(Summed::UniqueMinutes),
+            _ => None,
+        }
+    }
+}
+
+/// The expected sums that were asked for so far: a sweep asks for the same ones at many points.
+#[derive(Default)]
+pub struct Expected {
+    known: BTreeMap<(Summed, u64, u32), Sums>,
+}
+
+impl Expected {
+    /// The sums of the pipeline's final panes over the dataset. How the log is keyed and laid out does not show in them.
+    pub fn sums(&mut self, pipeline: Summed, dataset: &Dataset) -> &Sums {
+        self.known.entry((pipeline, dataset.events, dataset.users)).or_insert_with(|| compute(pipeline, dataset))
+    }
+}
+
+fn compute(pipeline: Summed, dataset: &Dataset) -> Sums {
+    let stream = dataset.stream();
     let minutes = |unique| {
         let sums = sums::minutes(&stream, MINUTE_MS, unique);
         vec![("panes", sums.panes), ("events", sums.events), ("max_events", sums.max_events)]
     };
     let sums = match pipeline {
-        "clickstream-sessions" => {
+        Summed::Sessions => {
             let sums = sums::sessions(&stream, SESSION_GAP_MS);
             vec![("sessions", sums.sessions), ("events", sums.events), ("duration_ms", sums.duration_ms)]
         }
-        "clickstream-minutes" => minutes(false),
-        "clickstream-unique-minutes" => minutes(true),
-        _ => return None,
+        Summed::Minutes => minutes(false),
+        Summed::UniqueMinutes => minutes(true),
     };
-    Some(sums.into_iter().map(|(name, sum)| (name.to_owned(), sum as i64)).collect())
+    sums.into_iter().map(|(name, sum)| (name.to_owned(), sum as i64)).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use benches::plan::WrongOutput;
 use engine::stream::worker::{SpreadError, TaskError};
 use reports::{GateReport, ReproReport, Verdict};
 
@@ -106,6 +107,8 @@ pub fn of_error(error: &anyhow::Error) -> Exit {
         Exit::Bug
     } else if error.is::<NothingSelected>() {
         Exit::Nothing
+    } else if error.is::<WrongOutput>() {
+        Exit::Violated
     } else {
         Exit::Usage
     }

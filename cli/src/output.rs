@@ -18,6 +18,12 @@ pub fn text(text: &str) -> anyhow::Result<()> {
     stdout(text)
 }
 
+/// One line on stdout, for a parent process that waits for it.
+pub fn line(line: &str) {
+    // A parent that is gone waits for nothing.
+    let _ = stdout(&format!("{line}\n"));
+}
+
 fn stdout(text: &str) -> anyhow::Result<()> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -12,12 +12,24 @@ pub struct BenchReport {
     pub schema: String,
     pub pipeline: String,
     pub events: u64,
+    /// Of the generator: how many users the events are of.
+    #[serde(default = "default_users")]
+    pub users: u32,
+    /// What the source is keyed by: `user`, or `event`, and then a repartition by user runs in the replay.
+    #[serde(default = "default_key")]
+    pub key: String,
+    /// Events per second that were asked for; `null` = as fast as it goes.
+    #[serde(default)]
+    pub rate: Option<u64>,
     /// Bytes of the events as generated, before the log's framing.
     pub bytes: u64,
     pub threads: u32,
     pub partitions: u32,
     pub machine: BTreeMap<String, Value>,
     pub commit: String,
+    /// `release` or `dev`: how the program was compiled.
+    #[serde(default)]
+    pub build: String,
     pub ingest: Ingest,
     pub replay: Replay,
     /// Where the tasks of the median warm replay spent their time, seconds summed over tasks.
@@ -33,6 +45,17 @@ pub struct BenchReport {
     pub panes: u64,
     pub output_checksum: String,
     pub output_sums: BTreeMap<String, i64>,
+    /// Keys with state, where it was most: per task at one of its commits, summed over tasks.
+    #[serde(default)]
+    pub keys: u64,
+}
+
+fn default_users() -> u32 {
+    100_000
+}
+
+fn default_key() -> String {
+    "user".to_owned()
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +63,9 @@ pub struct Ingest {
     pub events_per_s: Vec<f64>,
     /// From the intended send time; every run merged.
     pub latency_us: Latency,
+    /// Of every run.
+    #[serde(default)]
+    pub p99_us: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,4 +93,14 @@ pub struct ReplayRuns {
     /// The maximum over the runs.
     #[serde(default)]
     pub peak_rss_bytes: u64,
+    /// Of every run.
+    #[serde(default)]
+    pub peak_rss_bytes_per_run: Vec<u64>,
+}
+
+impl ReplayRuns {
+    /// CPU time of an event in every run, ns.
+    pub fn cpu_ns_per_event(&self, events: u64) -> Vec<f64> {
+        self.cpu_s.iter().map(|seconds| seconds * 1e9 / events.max(1) as f64).collect()
+    }
 }

@@ -47,9 +47,11 @@ pub fn bench(report: &BenchReport) -> String {
         None => "unknown".to_owned(),
     };
     let mut text = format!(
-        "{}  {} events, {} partitions, {} threads\n\n",
+        "{}  {} events of {} users, keyed by {}, {} partitions, {} threads\n\n",
         report.pipeline,
         count(report.events),
+        count(u64::from(report.users)),
+        report.key,
         report.partitions,
         report.threads
     );
@@ -57,7 +59,8 @@ pub fn bench(report: &BenchReport) -> String {
         writeln!(text, "  {name:<13} {value}").expect("a string takes everything");
     };
     line("machine", format!("{}, {} cores, {}", machine("cpu"), machine("cores"), machine("os")));
-    line("commit", report.commit.clone());
+    let build = if report.build == "dev" { ", compiled without optimisation: no figure to quote" } else { "" };
+    line("commit", format!("{}{build}", report.commit));
     line("ingest", spread(&report.ingest.events_per_s));
     let latency = &report.ingest.latency_us;
     line(
@@ -75,14 +78,17 @@ pub fn bench(report: &BenchReport) -> String {
     line("  bytes", format!("{} MB/s", per_million(median(&warm.bytes_per_s))));
     line("  cpu", format!("{:.1} s", median(&warm.cpu_s)));
     line("  peak memory", format!("{} MiB", warm.peak_rss_bytes >> 20));
+    for (name, seconds) in &report.replay_spent_s {
+        line(&format!("  {name}"), format!("{seconds:.2} s, summed over tasks"));
+    }
     match &report.replay.cold {
         Some(cold) => line("replay cold", spread(&cold.events_per_s)),
         None => line("replay cold", "not measured: the page cache could not be emptied".to_owned()),
     }
-    for (name, seconds) in &report.replay_spent_s {
-        line(&format!("  {name}"), format!("{seconds:.2} s, summed over tasks"));
-    }
     line("ratio", format!("{:.1} : 1, replay to ingest", report.ratio_replay_to_ingest));
+    if report.keys > 0 {
+        line("state", format!("{} open keys at most", count(report.keys)));
+    }
     line("commits", format!("{}, at most {} ms apart", count(report.commits), report.commit_interval_ms));
     line("log", format!("{} MB, codec {}", per_million(report.log_bytes as f64), report.codec));
     line("panes", count(report.panes));
@@ -153,12 +159,16 @@ mod tests {
             schema: bench::SCHEMA.to_owned(),
             pipeline: "clickstream-sessions".to_owned(),
             events: 5_000_000,
+            users: 100_000,
+            key: "user".to_owned(),
+            build: "release".to_owned(),
             threads: 2,
             partitions: 2,
             commit: "0123456789ab".to_owned(),
             ingest: bench::Ingest {
                 events_per_s: vec![1.1e6, 1.3e6, 1.2e6],
                 latency_us: bench::Latency { p50: 400, p99: 2_150, p999: 9_000, max: 20_000 },
+                p99_us: vec![2_050, 2_150, 2_250],
             },
             replay: bench::Replay {
                 cold: None,
@@ -167,6 +177,7 @@ mod tests {
                     bytes_per_s: vec![1.2e8],
                     cpu_s: vec![4.0],
                     peak_rss_bytes: 200 << 20,
+                    peak_rss_bytes_per_run: vec![200 << 20],
                 },
             },
             ratio_replay_to_ingest: 1.7,
@@ -175,6 +186,7 @@ mod tests {
             codec: "none".to_owned(),
             log_bytes: 400_000_000,
             panes: 7,
+            keys: 48_310,
             output_sums: [("sessions".to_owned(), 7)].into(),
             output_checksum: "00".repeat(16),
             ..BenchReport::default()

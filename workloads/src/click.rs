@@ -165,7 +165,8 @@ pub fn record_key(click: &Click, by_user: bool, out: &mut Vec<u8>) {
     }
 }
 
-fn put_hex(value: u64, out: &mut Vec<u8>) {
+/// Appends 16 hexadecimal digits.
+pub fn put_hex(value: u64, out: &mut Vec<u8>) {
     out.extend((0..16).rev().map(|digit| b"0123456789abcdef"[(value >> (4 * digit) & 15) as usize]));
 }
 

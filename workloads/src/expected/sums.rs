@@ -23,14 +23,15 @@ pub struct MinuteSums {
     pub max_events: u64,
 }
 
-/// Bits of a time since the dataset's earliest; the user is above them.
-const TIME_BITS: u32 = 44;
+/// Bits of a time since the dataset's earliest, 34 years of milliseconds; the user is above them, up to 16 million.
+const TIME_BITS: u32 = 40;
 
 /// All (user, time) as sorted numbers; `time` maps an event time to what is kept of it. 8 bytes an event.
 fn sorted(stream: &Clickstream, only_originals: bool, time: impl Fn(i64) -> i64) -> Vec<u64> {
     let settings = stream.settings();
     let earliest = settings.t0 - settings.late_ms.max(500) as i64;
     let origin = time(earliest);
+    assert!(settings.users < 1 << (64 - TIME_BITS), "{} users do not fit {} bits", settings.users, 64 - TIME_BITS);
     let mut seen = Originals::new(stream);
     let mut pairs: Vec<u64> = (0..stream.len())
         .filter(|index| !only_originals || seen.is_first(stream.original(*index)))
@@ -71,7 +72,7 @@ pub fn sessions(stream: &Clickstream, gap_ms: i64) -> SessionSums {
     let pairs = sorted(stream, false, |time| time);
     let gap = gap_ms.unsigned_abs();
     let mut sums = SessionSums { events: pairs.len() as u64, ..SessionSums::default() };
-    // Users lie 2^44 ms apart, so a step to the next user is a step beyond any gap.
+    // Users lie 2^40 ms apart, so a step to the next user is a step beyond any gap.
     for session in pairs.chunk_by(|one, next| next - one <= gap && next >> TIME_BITS == one >> TIME_BITS) {
         sums.sessions += 1;
         sums.duration_ms += session[session.len() - 1] - session[0];

@@ -45,6 +45,8 @@ pub struct TaskSummary {
     pub restoring: Duration,
     /// Of the last instance, at its last commit.
     pub stats: TaskStats,
+    /// At the commit at which the most keys had state.
+    pub most_keys: TaskStats,
     /// Where the last instance would read on, per input.
     pub positions: Vec<(TopicPartition, Offset)>,
 }
@@ -293,6 +295,9 @@ impl Instance<'_> {
             Written::Outputs => {}
             Written::Cut(stats) => {
                 self.committed = stats;
+                if stats.keys > summary.most_keys.keys {
+                    summary.most_keys = stats;
+                }
                 summary.commits += 1;
             }
         }

@@ -1,0 +1,263 @@
+//! One benchmark: what is ingested and replayed, how often, and the report that comes of it.
+//!
+//! In: a [`Plan`]. Out: [`Measured`]: the report and the latencies. Invariant: no report without the sums having been
+//! checked; a wrong result is [`WrongOutput`] and shows no speed.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use engine::stream::worker::WorkerSettings;
+use hdrhistogram::Histogram;
+use reports::bench::{BenchReport, Ingest, Latency, Replay, ReplayRuns, SCHEMA};
+use reports::text_measured::median;
+
+use crate::dataset::Dataset;
+use crate::ingest::{self, IngestOutcome, IngestSpec};
+use crate::machine;
+use crate::phase::{Phase, PhaseOutcome, ReplaySpec};
+use crate::process::Launcher;
+use crate::replay::ReplayOutcome;
+use crate::sums::{Expected, Summed, Sums};
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub pipeline: String,
+    pub summed: Summed,
+    pub topic: String,
+    pub dataset: Dataset,
+    /// Events per second; `None` = as fast as it goes.
+    pub rate: Option<u64>,
+    pub partitions: i32,
+    pub threads: usize,
+    pub runs: Runs,
+    /// Where the log goes. An ingest removes what is there.
+    pub log_dir: PathBuf,
+}
+
+/// How often each phase is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Runs {
+    pub ingest: u32,
+    /// At least one: the output's sums are checked in a replay.
+    pub warm: u32,
+    pub cold: u32,
+}
+
+impl Runs {
+    pub fn phases(self) -> u64 {
+        u64::from(self.ingest) + u64::from(self.warm) + u64::from(self.cold)
+    }
+}
+
+/// What came of it.
+pub struct Measured {
+    pub report: BenchReport,
+    /// µs from the intended send time to the acknowledgement; every run merged.
+    pub latency: Histogram<u64>,
+}
+
+/// A replay whose output is not what the generator says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the output is wrong, so no speed is shown: {found}; expected {expected}")]
+pub struct WrongOutput {
+    pub found: String,
+    pub expected: String,
+}
+
+impl Plan {
+    /// Runs every phase; `step` is told of each before it begins.
+    ///
+    /// # Errors
+    /// When a phase fails, or an output is wrong.
+    pub fn measure(
+        &self,
+        launcher: &Launcher,
+        expected: &mut Expected,
+        step: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<Measured> {
+        assert!(self.runs.ingest > 0 && self.runs.warm > 0, "nothing is measured by {:?}", self.runs);
+        let mut ingests = Vec::new();
+        for run in 0..self.runs.ingest {
+            step("ingesting");
+            if run > 0 {
+                // The last log is the one that is replayed.
+                std::fs::remove_dir_all(&self.log_dir).context("failed to remove the log of the run before")?;
+            }
+            ingests.push(self.ingest(launcher)?);
+        }
+        let log_bytes = machine::topic_bytes(&self.log_dir, &self.topic, self.partitions)?;
+        let mut version = 0;
+        let mut warm = Vec::new();
+        for _ in 0..self.runs.warm {
+            step("replaying, warm");
+            version += 1;
+            warm.push(self.replay(launcher, version, false)?.context("a warm replay always runs")?);
+        }
+        let mut cold = Some(Vec::new());
+        for _ in 0..self.runs.cold {
+            step("replaying, cold");
+            version += 1;
+            let outcome = self.replay(launcher, version, true)?;
+            let Some(outcome) = outcome else {
+                cold = None;
+                break;
+            };
+            cold.iter_mut().for_each(|cold| cold.push(outcome.clone()));
+        }
+        let cold = cold.filter(|runs| !runs.is_empty());
+        step("checking the sums");
+        let sums = expected.sums(self.summed, &self.dataset);
+        let checksum = &warm[0].output_checksum;
+        for replay in warm.iter().chain(cold.iter().flatten()) {
+            self.check(replay, self.dataset.events, sums, checksum)?;
+        }
+        let latency = merged(&ingests);
+        let report = self.report(&ingests, &warm, cold.as_deref(), log_bytes, &latency);
+        Ok(Measured { report, latency })
+    }
+
+    fn ingest(&self, launcher: &Launcher) -> anyhow::Result<IngestOutcome> {
+        let spec = IngestSpec {
+            topic: self.topic.clone(),
+            dataset: self.dataset.clone(),
+            rate: self.rate,
+            partitions: self.partitions,
+            threads: self.threads,
+        };
+        match launcher.run(&Phase::Ingest { data_dir: self.log_dir.clone(), spec })? {
+            PhaseOutcome::Ingest(outcome) => Ok(outcome),
+            other => bail!("an ingest answered with {other:?}"),
+        }
+    }
+
+    /// The replay as version `version` of the pipeline.
+    pub(crate) fn replay_phase(&self, version: u32, cold: bool) -> Phase {
+        let spec = ReplaySpec {
+            pipeline: self.pipeline.clone(),
+            key: self.dataset.key,
+            partitions: self.partitions,
+            version,
+            threads: self.threads,
+            cold,
+        };
+        Phase::Replay { data_dir: self.log_dir.clone(), spec }
+    }
+
+    /// `None` when the page cache could not be emptied.
+    fn replay(&self, launcher: &Launcher, version: u32, cold: bool) -> anyhow::Result<Option<ReplayOutcome>> {
+        match launcher.run(&self.replay_phase(version, cold))? {
+            PhaseOutcome::Replay(outcome) => Ok(Some(outcome)),
+            PhaseOutcome::StillWarm => Ok(None),
+            other => bail!("a replay answered with {other:?}"),
+        }
+    }
+
+    /// Holds a replay to the generator's own sums, and to the bytes of the first replay.
+    pub(crate) fn check(
+        &self,
+        replay: &ReplayOutcome,
+        events: u64,
+        sums: &Sums,
+        checksum: &str,
+    ) -> Result<(), WrongOutput> {
+        if replay.events == events && replay.sums == *sums && replay.output_checksum == checksum {
+            return Ok(());
+        }
+        Err(WrongOutput {
+            found: format!("{} events gave {:?}, checksum {}", replay.events, replay.sums, replay.output_checksum),
+            expected: format!("{events} events to give {sums:?}, checksum {checksum} as in the first replay"),
+        })
+    }
+
+    fn report(
+        &self,
+        ingests: &[IngestOutcome],
+        warm: &[ReplayOutcome],
+        cold: Option<&[ReplayOutcome]>,
+        log_bytes: u64,
+        latency: &Histogram<u64>,
+    ) -> BenchReport {
+        let ingest = Ingest {
+            events_per_s: ingests.iter().map(|run| run.events as f64 / run.seconds).collect(),
+            latency_us: quantiles(latency),
+            p99_us: ingests.iter().map(|run| quantiles(&merged(std::slice::from_ref(run))).p99).collect(),
+        };
+        let replay = Replay { cold: cold.map(|runs| replay_runs(runs, log_bytes)), warm: replay_runs(warm, log_bytes) };
+        let typical = middle(warm);
+        BenchReport {
+            schema: SCHEMA.to_owned(),
+            pipeline: self.pipeline.clone(),
+            events: self.dataset.events,
+            users: self.dataset.users,
+            key: self.dataset.key.name().to_owned(),
+            rate: self.rate,
+            bytes: ingests.first().map_or(0, |run| run.bytes),
+            threads: self.threads as u32,
+            partitions: self.partitions as u32,
+            machine: machine::describe(),
+            commit: machine::commit(),
+            build: machine::build().to_owned(),
+            ratio_replay_to_ingest: median(&replay.warm.events_per_s) / median(&ingest.events_per_s),
+            ingest,
+            replay,
+            replay_spent_s: typical.spent_s.clone(),
+            commits: typical.commits,
+            commit_interval_ms: WorkerSettings::default().commit_interval.as_millis() as u64,
+            codec: "none".to_owned(),
+            log_bytes,
+            panes: typical.panes,
+            output_checksum: typical.output_checksum.clone(),
+            output_sums: typical.sums.clone(),
+            keys: typical.keys,
+        }
+    }
+
+    /// Removes the log; the report stays.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn clean(&self) -> anyhow::Result<()> {
+        match std::fs::remove_dir_all(&self.log_dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("failed to remove {}", self.log_dir.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The run of median time.
+fn middle(runs: &[ReplayOutcome]) -> &ReplayOutcome {
+    let mut sorted: Vec<&ReplayOutcome> = runs.iter().collect();
+    sorted.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
+    sorted[sorted.len() / 2]
+}
+
+fn replay_runs(runs: &[ReplayOutcome], log_bytes: u64) -> ReplayRuns {
+    ReplayRuns {
+        events_per_s: runs.iter().map(|run| run.events as f64 / run.seconds).collect(),
+        bytes_per_s: runs.iter().map(|run| log_bytes as f64 / run.seconds).collect(),
+        cpu_s: runs.iter().map(|run| run.cpu_s).collect(),
+        peak_rss_bytes: runs.iter().map(|run| run.peak_rss_bytes).max().unwrap_or(0),
+        peak_rss_bytes_per_run: runs.iter().map(|run| run.peak_rss_bytes).collect(),
+    }
+}
+
+/// The runs' histograms as one.
+fn merged(runs: &[IngestOutcome]) -> Histogram<u64> {
+    let mut merged = ingest::histogram();
+    for (us, count) in runs.iter().flat_map(|run| &run.latency_us) {
+        merged.saturating_record_n(*us, *count);
+    }
+    merged
+}
+
+fn quantiles(latency: &Histogram<u64>) -> Latency {
+    Latency {
+        p50: latency.value_at_quantile(0.5),
+        p99: latency.value_at_quantile(0.99),
+        p999: latency.value_at_quantile(0.999),
+        max: latency.max(),
+    }
+}

@@ -1,0 +1,99 @@
+//! A phase in a process of its own: what it leaves in memory, on a core or in an allocator is gone with it.
+//!
+//! The child says on stdout, in lines: `started` when its clock starts, then its outcome as JSON.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::phase::{Phase, PhaseOutcome};
+
+/// The line that says that the clock of a phase has started.
+pub const STARTED: &str = "started";
+
+/// How to start a phase: the program, and the arguments that come before the phase itself.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+}
+
+/// A phase under way in its process.
+pub struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    what: String,
+    first_line: String,
+    pub spawned: Instant,
+}
+
+impl Launcher {
+    /// Runs a phase to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started, or fails.
+    pub fn run(&self, phase: &Phase) -> anyhow::Result<PhaseOutcome> {
+        let mut running = self.start(phase)?;
+        running.wait_for_start()?;
+        running.outcome()
+    }
+
+    /// Starts a phase.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn start(&self, phase: &Phase) -> anyhow::Result<Running> {
+        let spawned = Instant::now();
+        let mut child = Command::new(&self.program)
+            .args(&self.arguments)
+            .arg(serde_json::to_string(phase)?)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .with_context(|| format!("failed to start {}", self.program.display()))?;
+        let stdout = BufReader::new(child.stdout.take().context("a child's stdout was not piped")?);
+        Ok(Running { child, stdout, what: format!("{phase:?}"), first_line: String::new(), spawned })
+    }
+}
+
+impl Running {
+    /// Waits until the clock of the phase starts, or until it is clear that it never will.
+    ///
+    /// # Errors
+    /// When the pipe breaks.
+    pub fn wait_for_start(&mut self) -> anyhow::Result<Instant> {
+        self.stdout.read_line(&mut self.first_line).context("failed to read what a phase says")?;
+        Ok(Instant::now())
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// When the phase failed, or answered with what is no outcome.
+    pub fn outcome(mut self) -> anyhow::Result<PhaseOutcome> {
+        let mut rest = if self.first_line.trim_end() == STARTED { String::new() } else { self.first_line.clone() };
+        self.stdout.read_to_string(&mut rest).context("failed to read what a phase says")?;
+        let status = self.child.wait().context("failed to wait for a phase")?;
+        ensure!(status.success(), "a phase ended with {status}: {}", self.what);
+        serde_json::from_str(&rest).with_context(|| format!("a phase answered with what is no outcome: {rest:?}"))
+    }
+
+    /// Kills the process as a power switch would; `false` when it had ended before.
+    ///
+    /// # Errors
+    /// When the phase had failed by itself.
+    pub fn kill(mut self) -> anyhow::Result<bool> {
+        self.child.kill().context("failed to kill a phase")?;
+        let status = self.child.wait().context("failed to wait for a phase that was killed")?;
+        match (status.signal(), status.success()) {
+            (Some(9), _) => Ok(true),
+            (_, true) => Ok(false),
+            _ => bail!("a phase ended with {status} before it was killed: {}", self.what),
+        }
+    }
+}
