@@ -1,7 +1,8 @@
 //! The ingest and replay benchmark: a real log on the real disk, through the broker, then replayed from offset 0.
 //!
-//! Start with [`plan`], what is measured and how often; then [`ingest`] and [`replay`]. Each timed phase ([`phase`]) runs in
-//! a process of its own ([`process`]); [`machine`] says where, [`cache`] makes a replay cold, and makes sure of it.
+//! Start with [`plan`], what is measured and how often; then [`ingest`] and [`replay`], whose result [`output`] adds up. Each
+//! timed phase ([`phase`]) runs in a process of its own ([`process`]); [`machine`] says where, [`cache`] makes a replay cold,
+//! and makes sure of it.
 //!
 //! What is absent: virtual time.
 
@@ -14,6 +15,7 @@ pub mod cache;
 pub mod dataset;
 pub mod ingest;
 pub mod machine;
+pub mod output;
 pub mod phase;
 pub mod plan;
 pub mod process;

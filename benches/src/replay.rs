@@ -10,19 +10,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use engine::broker::{Broker, BrokerConfig};
-use engine::client::{Client, ClientConfig, Isolation, for_each_committed};
+use engine::client::{Client, ClientConfig};
 use engine::env::Env;
 use engine::env::real::threads;
 use engine::stream::worker::{Stop, Until, WorkerSettings, WorkerSummary, prepare, run_spread};
 use engine::stream::{Deployment, Pipeline};
-use engine::types::{Offset, TopicPartition};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
-use sim::workload::{Row, Workload};
+use sim::workload::Workload;
 
-use crate::machine;
+use crate::{machine, output};
 
 /// What one replay took, and what came of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,7 +76,7 @@ pub fn run(
         let cpu_s = machine::cpu_seconds() - cpu_before;
         let peak_rss_bytes = machine::peak_rss_bytes();
 
-        let output = read_output(&client, &deployment.out_topic(), &**workload).await?;
+        let output = output::read(&client, &deployment.out_topic(), workload, threads).await?;
         broker.stop().await;
         Ok(ReplayOutcome {
             events: source_events(&summary),
@@ -90,7 +87,7 @@ pub fn run(
             peak_rss_bytes,
             panes: output.panes,
             output_checksum: format!("{:032x}", output.checksum),
-            sums: output.sums,
+            sums: output.sums(),
             spent_s: spent(&summary),
             restore_s: summary.tasks.values().map(|task| task.restoring.as_secs_f64()).fold(0.0, f64::max),
             keys: summary.tasks.values().map(|task| task.most_keys.keys).sum(),
@@ -114,76 +111,4 @@ fn spent(summary: &WorkerSummary) -> BTreeMap<String, f64> {
         ("committing".to_owned(), sum(|task| task.committing)),
         ("restoring".to_owned(), sum(|task| task.restoring)),
     ])
-}
-
-/// What the final table adds up to.
-#[derive(Default)]
-struct Output {
-    panes: u64,
-    checksum: u128,
-    sums: BTreeMap<String, i64>,
-}
-
-/// The final panes are folded one by one, so that only keys and values are held.
-async fn read_output(client: &Client, topic: &str, workload: &dyn Workload) -> anyhow::Result<Output> {
-    let partitions = client.partitions(topic).await?.with_context(|| format!("there is no topic `{topic}`"))?;
-    let mut output = Output::default();
-    let mut scratch = Vec::new();
-    for partition in 0..partitions {
-        // A key lives in one partition.
-        let mut table: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        let partition = TopicPartition::new(topic, partition);
-        let end = client.stable_end(&partition).await?;
-        let mut next = Offset::ZERO;
-        while next < end {
-            let isolation = Isolation::ReadCommitted;
-            let fetched = client.fetch(&partition, next, 4 << 20, Duration::ZERO, isolation).await?;
-            let after = for_each_committed(
-                &partition,
-                &fetched,
-                next,
-                isolation,
-                &mut scratch,
-                |record| -> anyhow::Result<()> {
-                    let key = record.key.context("an output record has a key")?;
-                    match record.value {
-                        Some(value) => table.insert(key.to_vec(), value.to_vec()),
-                        None => table.remove(key),
-                    };
-                    Ok(())
-                },
-            )?;
-            anyhow::ensure!(after > next, "{partition}: nothing at offset {next}, below the stable end {end}");
-            next = after;
-        }
-        for (key, value) in &table {
-            let (_, row) = workload.row(key, value).map_err(|reason| anyhow::anyhow!("an output record: {reason}"))?;
-            output.add(workload, &row);
-        }
-    }
-    Ok(output)
-}
-
-impl Output {
-    fn add(&mut self, workload: &dyn Workload, row: &Row) {
-        let number = |field: &str| row.get(field).and_then(serde_json::Value::as_i64);
-        let mut add = |name: &str, value: i64| *self.sums.entry(name.to_owned()).or_default() += value;
-        let events = number("events").unwrap_or(0);
-        add("events", events);
-        match (number("first_ms"), number("last_ms")) {
-            (Some(first), Some(last)) => {
-                add("sessions", 1);
-                add("duration_ms", last - first);
-            }
-            _ => {
-                add("panes", 1);
-                let most = self.sums.entry("max_events".to_owned()).or_default();
-                *most = (*most).max(events);
-            }
-        }
-        self.panes += 1;
-        let digest = Sha256::digest(workload.line(row).as_bytes());
-        let first = u128::from_le_bytes(digest[..16].try_into().expect("16 of 32 bytes"));
-        self.checksum = self.checksum.wrapping_add(first);
-    }
 }

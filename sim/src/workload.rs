@@ -62,6 +62,36 @@ pub trait Workload: Send + Sync {
         line.push('}');
         line
     }
+
+    /// Appends the line of an output record, without the newline, and returns its numbers: what [`Workload::row`] and
+    /// [`Workload::line`] give. A workload with many panes may write the same line straight from the bytes.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    fn pane_line(&self, key: &[u8], value: &[u8], line: &mut Vec<u8>) -> Result<PaneNumbers, String> {
+        let (_, row) = self.row(key, value)?;
+        line.extend_from_slice(self.line(&row).as_bytes());
+        Ok(PaneNumbers::of(&row))
+    }
+}
+
+/// What a pane adds to the sums of its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaneNumbers {
+    pub events: i64,
+    /// First and last event time of a pane that has them: a session.
+    pub first_and_last_ms: Option<(i64, i64)>,
+}
+
+impl PaneNumbers {
+    #[must_use]
+    pub fn of(row: &Row) -> PaneNumbers {
+        let number = |field: &str| row.get(field).and_then(serde_json::Value::as_i64);
+        PaneNumbers {
+            events: number("events").unwrap_or(0),
+            first_and_last_ms: number("first_ms").zip(number("last_ms")),
+        }
+    }
 }
 
 /// How the source is laid out, and how patient the pipeline is.

@@ -160,6 +160,14 @@ impl Clickstream {
         self.dup_distance
     }
 
+    /// No record from `index` on is of an event time before this; it grows with `index`.
+    #[must_use]
+    pub fn earliest_from(&self, index: u64) -> i64 {
+        let origin = index.saturating_sub(self.dup_distance);
+        let sent = origin * self.span_ms / self.settings.events.max(1);
+        self.settings.t0 + sent as i64 - self.settings.late_ms.max(500) as i64
+    }
+
     #[inline]
     fn hash(&self, index: u64, field: u64) -> u64 {
         splitmix64(self.base.wrapping_add(index.wrapping_mul(8)).wrapping_add(field))

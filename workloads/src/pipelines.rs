@@ -13,7 +13,7 @@
 use engine::record::Record;
 use engine::stream::{DecodeError, Pipeline, PipelineError, Source};
 use engine::types::Millis;
-use sim::workload::{Draw, Expected, Knobs, LogRecord, Row, RowKey, Shape, SourceEvent, Workload};
+use sim::workload::{Draw, Expected, Knobs, LogRecord, PaneNumbers, Row, RowKey, Shape, SourceEvent, Workload};
 
 use crate::click::{CLICK_SCHEMA, Click, ClickCodec, ClickError};
 use crate::expected::{rows, sessions::sessions, tumbling::counts};
@@ -131,6 +131,15 @@ impl Workload for ClickPipeline {
         match self {
             ClickPipeline::Sessions => rows::session(key, value, SESSION_SCHEMA_ID),
             ClickPipeline::Minutes | ClickPipeline::UniqueMinutes => rows::minute(key, value, MINUTE_SCHEMA_ID),
+        }
+    }
+
+    fn pane_line(&self, key: &[u8], value: &[u8], line: &mut Vec<u8>) -> Result<PaneNumbers, String> {
+        match self {
+            ClickPipeline::Sessions => rows::session_line(key, value, SESSION_SCHEMA_ID, line),
+            ClickPipeline::Minutes | ClickPipeline::UniqueMinutes => {
+                rows::minute_line(key, value, MINUTE_SCHEMA_ID, line)
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod bench_phase;
+mod dataset;
 mod gate;
 mod repro;
 mod run;
@@ -27,6 +28,8 @@ commands! {
     Bench = bench,
     #[command(hide = true)]
     BenchPhase = bench_phase,
+    #[command(hide = true)]
+    Dataset = dataset,
     Gate = gate,
     Repro = repro,
     Run = run,
