@@ -57,7 +57,7 @@ fn replay(deployment: &Deployment, input: &Input) -> u64 {
             value: Some(&input.bytes[*value..*end]),
             raw_headers: &[],
         };
-        task.process(0, &record, &mut out).expect("a good record");
+        task.process(0, &[record], &mut out).expect("a good record");
         if index % FIRE_EVERY == 0 {
             task.fire(&mut out);
         }

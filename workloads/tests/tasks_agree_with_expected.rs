@@ -82,7 +82,7 @@ fn run(deployment: &Deployment, memory: &mut Memory, draw: &mut Draw) {
                 let partition = task.core.inputs()[input].clone();
                 let most = 1 + draw.below(30) as usize;
                 memory.read(&partition, task.next[input], most, |record| {
-                    task.core.process(input, record, &mut task.out).expect("records of ours");
+                    task.core.process(input, &[*record], &mut task.out).expect("records of ours");
                     task.next[input] = record.offset.plus(1);
                     task.core.advance_to(input, task.next[input]);
                 });

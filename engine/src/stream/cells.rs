@@ -2,26 +2,25 @@
 //!
 //! In: spans with what they carry, and the minimum. Out: panes and retractions to a [`Sink`], changes for the changelog.
 //!
-//! Keys live in numbered slots; a hash table finds the slot, a heap of (time, slot) holds each slot's next timer. Neither's
-//! order is seen: what fires is sorted by (end, key), what is written by key.
+//! Keys live in numbered slots, with their first cell inside: a hash table finds the slot, a calendar holds each slot's next
+//! timer. Neither's order is seen: what fires is sorted by (end, key), what is written by key. A caller with many records
+//! looks up all their slots before it adds the first ([`Cells::find`]), so that the memory's answers overlap.
 //!
 //! Invariant: the cells of a key are in order and more than a gap apart.
-//! Invariant: `wake` of a slot is at most the due time of each of its cells, and the heap has that entry.
+//! Invariant: `wake` of a slot is at most the due time of each of its cells, and the calendar has that entry.
 //! Invariant: after [`Cells::fire`] a pane is out iff the minimum has reached its end.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64;
+use smallvec::SmallVec;
 
 use super::aggregate::{Aggregate, CodecError};
 use super::changelog::{TAG_CELLS, cells, put_cell, state_share, timer_share};
 use super::content::{Content, Shrinks};
-use super::key::Key;
+use super::key::{Key, Sought};
 use super::outbox::Outbox;
 use super::sink::Sink;
 use super::task::TaskStats;
+use super::timers::Timers;
 use super::window::{Span, WindowSpec};
 
 const NEVER: i64 = i64::MAX;
@@ -40,21 +39,40 @@ enum Row {
 struct Cell<C> {
     first: i64,
     last: i64,
+    /// The due time that the timers digest holds for this cell, or `NEVER`.
+    armed: i64,
     row: Row,
-    /// The due time that the timers digest holds for this cell.
-    armed: Option<i64>,
     content: C,
 }
 
+impl<C> Cell<C> {
+    fn new(span: Span, row: Row, content: C) -> Cell<C> {
+        Cell { first: span.first, last: span.last, armed: NEVER, row, content }
+    }
+}
+
+/// In this order, so that what a lookup and an addition touch lies together.
+#[repr(C)]
 struct Slot<C> {
-    hash: u64,
     key: Key,
-    cells: Vec<Cell<C>>,
     wake: i64,
-    /// Changed since the last commit; then its number is in `Cells::dirty`.
+    /// Whether there is a key; otherwise the slot is in `Cells::free`.
+    live: bool,
+    /// In `Cells::dirty`. Stays when the slot is given back, and holds for its next key.
     dirty: bool,
-    /// This key's share of the state digest; `None` when the changelog does not have it.
-    share: Option<u64>,
+    /// Whether the changelog has this key.
+    persisted: bool,
+    cells: SmallVec<[Cell<C>; 1]>,
+    /// This key's share of the state digest, while `persisted`.
+    share: u64,
+}
+
+impl<C> Slot<C> {
+    /// Memory held beside the slot.
+    fn heap_bytes(&self) -> usize {
+        let cells = if self.cells.spilled() { self.cells.capacity() * size_of::<Cell<C>>() } else { 0 };
+        cells + self.key.heap_bytes()
+    }
 }
 
 /// The cells of every key of a task.
@@ -65,18 +83,37 @@ pub(super) struct Cells<A: Aggregate, C, K> {
     index: HashTable<u32>,
     slots: Vec<Slot<C>>,
     free: Vec<u32>,
-    timers: BinaryHeap<Reverse<(i64, u32)>>,
+    timers: Timers,
     timers_digest: u64,
     state_digest: u64,
     dirty: Vec<u32>,
+    /// Held beside the slots by long keys, and by keys with several cells.
+    heap_bytes: usize,
     /// Reused by `fire`.
-    due: Vec<(i64, u64, u32)>,
+    due: Vec<Due>,
     visited: Vec<u32>,
     /// Reused by `take_changes`.
     order: Vec<(u64, u32)>,
     record_key: Vec<u8>,
     value: Vec<u8>,
     counts: TaskStats,
+}
+
+/// A pane that fires.
+#[derive(Clone, Copy)]
+struct Due {
+    /// (end, the key's prefix) as one number in their order.
+    rank: u128,
+    end: i64,
+    slot: u32,
+}
+
+impl Due {
+    fn new(end: i64, prefix: u64, slot: u32) -> Due {
+        // The sign bit turned over: the order of i64 as that of u64.
+        let rank = u128::from(end as u64 ^ (1 << 63)) << 64 | u128::from(prefix);
+        Due { rank, end, slot }
+    }
 }
 
 impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
@@ -88,10 +125,11 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             index: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
-            timers: BinaryHeap::new(),
+            timers: Timers::new(spec.reach().0),
             timers_digest: 0,
             state_digest: 0,
             dirty: Vec::new(),
+            heap_bytes: 0,
             due: Vec::new(),
             visited: Vec::new(),
             order: Vec::new(),
@@ -107,6 +145,8 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
 
     pub fn gauge(&self, stats: &mut TaskStats) {
         stats.keys = self.index.len() as u64;
+        stats.keys_max = self.counts.keys_max;
+        stats.state_bytes = self.bytes() as u64;
         stats.panes = self.counts.panes;
         stats.retractions = self.counts.retractions;
         stats.merges_after_emission = self.counts.merges_after_emission;
@@ -117,62 +157,109 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         (self.timers_digest, self.state_digest)
     }
 
+    /// Memory held by slots, index, timers, long keys and further cells of a key; what a state itself points to is not
+    /// counted.
+    fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot<C>>()
+            + self.index.allocation_size()
+            + (self.free.capacity() + self.dirty.capacity() + self.visited.capacity()) * size_of::<u32>()
+            + self.due.capacity() * size_of::<Due>()
+            + self.order.capacity() * size_of::<(u64, u32)>()
+            + self.timers.bytes()
+            + self.heap_bytes
+    }
+
+    /// The slot of a key; holds until the next [`Cells::fire`] or [`Cells::take_changes`].
     #[inline]
-    fn slot(&mut self, key: &[u8]) -> u32 {
-        let hash = xxh3_64(key);
+    pub fn find(&self, sought: &Sought<'_>) -> Option<u32> {
         let slots = &self.slots;
-        let found = self.index.find(hash, |id| {
-            let slot = &slots[*id as usize];
-            slot.hash == hash && slot.key.bytes() == key
-        });
-        match found {
+        let id = *self.index.find(sought.hash, |id| slots[*id as usize].key.is(sought))?;
+        // Asks for the cell's memory as well, so that its answer is on the way when the cell is needed.
+        std::hint::black_box(slots[id as usize].cells.first().map(|cell| cell.last));
+        Some(id)
+    }
+
+    #[inline]
+    fn slot(&mut self, sought: &Sought<'_>) -> u32 {
+        let slots = &self.slots;
+        match self.index.find(sought.hash, |id| slots[*id as usize].key.is(sought)) {
             Some(id) => *id,
-            None => self.new_slot(hash, key),
+            None => self.new_slot(sought),
         }
     }
 
-    fn new_slot(&mut self, hash: u64, key: &[u8]) -> u32 {
+    fn new_slot(&mut self, sought: &Sought<'_>) -> u32 {
         let id = match self.free.pop() {
             Some(id) => {
                 let slot = &mut self.slots[id as usize];
-                slot.hash = hash;
-                slot.key = Key::new(key);
+                slot.key = Key::new(sought.bytes);
+                slot.live = true;
                 id
             }
             None => {
                 self.slots.push(Slot {
-                    hash,
-                    key: Key::new(key),
-                    cells: Vec::new(),
+                    key: Key::new(sought.bytes),
                     wake: NEVER,
+                    live: true,
                     dirty: false,
-                    share: None,
+                    persisted: false,
+                    cells: SmallVec::new(),
+                    share: 0,
                 });
                 u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 keys in a task")
             }
         };
         let slots = &self.slots;
-        self.index.insert_unique(hash, id, |id| slots[*id as usize].hash);
+        self.heap_bytes += slots[id as usize].heap_bytes();
+        self.index.insert_unique(sought.hash, id, |id| slots[*id as usize].key.hash());
         id
     }
 
-    /// Joins a span to the cells that it touches (proof, step 2).
+    /// Joins a span to the cells that it touches (proof, step 2). `found` is what [`Cells::find`] said of the key.
     #[inline]
-    pub fn add(&mut self, key: &[u8], span: Span, item: C::Item<'_>, minimum: i64, out: &mut Outbox) {
-        let id = self.slot(key);
-        let (spec, gap) = (self.spec, self.spec.gap());
+    pub fn add(
+        &mut self,
+        sought: &Sought<'_>,
+        found: Option<u32>,
+        span: Span,
+        item: C::Item<'_>,
+        minimum: i64,
+        out: &mut Outbox,
+    ) {
+        let id = found.unwrap_or_else(|| self.slot(sought));
+        let gap = self.spec.gap();
         let slot = &mut self.slots[id as usize];
+        debug_assert!(slot.live && slot.key.is(sought), "slot {id} is of another key");
         if !slot.dirty {
             slot.dirty = true;
             self.dirty.push(id);
         }
+        // Nearly always: one cell, its pane not out, and the span touches it. Then its end can only move on, and the timer
+        // that it has will do.
+        if let [cell] = &mut slot.cells[..]
+            && cell.row == Row::None
+            && cell.first - gap <= span.last
+            && span.first <= cell.last + gap
+        {
+            cell.first = cell.first.min(span.first);
+            cell.last = cell.last.max(span.last);
+            cell.content.insert(&self.aggregate, item);
+            return;
+        }
+        self.add_between(id, span, item, minimum, out);
+    }
+
+    /// [`Cells::add`] where there are several cells, or none, or panes that are out.
+    fn add_between(&mut self, id: u32, span: Span, item: C::Item<'_>, minimum: i64, out: &mut Outbox) {
+        let (spec, gap) = (self.spec, self.spec.gap());
+        let slot = &mut self.slots[id as usize];
+        self.heap_bytes -= slot.heap_bytes();
         let low = slot.cells.partition_point(|cell| cell.last + gap < span.first);
         let high = low + slot.cells[low..].partition_point(|cell| cell.first - gap <= span.last);
         if low == high {
             let mut content = C::new(&self.aggregate);
             content.insert(&self.aggregate, item);
-            let cell = Cell { first: span.first, last: span.last, row: Row::None, armed: None, content };
-            slot.cells.insert(low, cell);
+            slot.cells.insert(low, Cell::new(span, Row::None, content));
         } else {
             if slot.cells[low..high].iter().any(|cell| cell.row != Row::None) {
                 match high - low {
@@ -186,26 +273,24 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             slot.cells[low].content.insert(&self.aggregate, item);
         }
         let slot = &mut self.slots[id as usize];
-        let cell = &slot.cells[low];
+        self.heap_bytes += slot.heap_bytes();
         // The cell's pane is not out, so what is due next is its end.
-        let due = spec.end(cell.last);
+        let due = spec.end(slot.cells[low].last);
         if due < slot.wake {
             slot.wake = due;
-            self.timers.push(Reverse((due, id)));
+            self.timers.push(due, id);
         }
     }
 
     /// Makes one cell of `low..high` and the span.
-    #[inline]
     fn join(&mut self, id: u32, low: usize, high: usize, span: Span) {
         let slot = &mut self.slots[id as usize];
-        if high - low > 1 {
-            for mut absorbed in slot.cells.drain(low + 1..high).collect::<Vec<_>>() {
-                disarm(&mut self.timers_digest, slot.key.bytes(), &mut absorbed.armed);
-                let cell = &mut slot.cells[low];
-                cell.last = cell.last.max(absorbed.last);
-                cell.content.absorb(&self.aggregate, absorbed.content);
-            }
+        for _ in low + 1..high {
+            let mut absorbed = slot.cells.remove(low + 1);
+            disarm(&mut self.timers_digest, slot.key.bytes(), &mut absorbed.armed);
+            let cell = &mut slot.cells[low];
+            cell.last = cell.last.max(absorbed.last);
+            cell.content.absorb(&self.aggregate, absorbed.content);
         }
         let cell = &mut slot.cells[low];
         cell.first = cell.first.min(span.first);
@@ -241,31 +326,27 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// Emits the panes whose end the minimum has reached, in (end, key) order, then purges.
     pub fn fire(&mut self, minimum: i64, out: &mut Outbox) {
         debug_assert!(self.due.is_empty() && self.visited.is_empty());
-        while let Some(Reverse((at, id))) = self.timers.peek().copied() {
-            if at > minimum {
-                break;
-            }
-            self.timers.pop();
-            let slot = &mut self.slots[id as usize];
-            // Otherwise an entry that an earlier timer of this slot has overtaken.
+        self.counts.keys_max = self.counts.keys_max.max(self.index.len() as u64);
+        let Cells { spec, timers, slots, due, visited, .. } = self;
+        timers.take_due(minimum, |at, id| {
+            let slot = &mut slots[id as usize];
+            // Otherwise an entry that an earlier timer of this slot has overtaken, or of a key that is gone.
             if slot.wake == at && at != NEVER {
                 slot.wake = NEVER;
-                self.visited.push(id);
+                visited.push(id);
                 for cell in &slot.cells {
-                    let end = self.spec.end(cell.last);
+                    let end = spec.end(cell.last);
                     if cell.row != Row::Out && end <= minimum {
-                        self.due.push((end, slot.key.prefix(), id));
+                        due.push(Due::new(end, slot.key.prefix(), id));
                     }
                 }
             }
-        }
-        let slots = &self.slots;
-        self.due.sort_unstable_by(|a, b| {
-            (a.0, a.1)
-                .cmp(&(b.0, b.1))
-                .then_with(|| slots[a.2 as usize].key.bytes().cmp(slots[b.2 as usize].key.bytes()))
         });
-        for (end, _, id) in self.due.drain(..) {
+        due.sort_unstable_by_key(|due| due.rank);
+        for equal in due.chunk_by_mut(|a, b| a.rank == b.rank).filter(|equal| equal.len() > 1) {
+            equal.sort_unstable_by(|a, b| slots[a.slot as usize].key.bytes().cmp(slots[b.slot as usize].key.bytes()));
+        }
+        for Due { end, slot: id, .. } in self.due.drain(..) {
             let slot = &mut self.slots[id as usize];
             let (spec, sink) = (self.spec, &mut self.sink);
             let cell = slot.cells.iter_mut().find(|cell| spec.end(cell.last) == end);
@@ -273,7 +354,6 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             let window = spec.window(cell.first, cell.last);
             cell.content.with_state(&self.aggregate, |state| sink.emit(slot.key.bytes(), window, state, out));
             cell.row = Row::Out;
-            arm(&mut self.timers_digest, slot.key.bytes(), &mut cell.armed, spec.purge(cell.last));
             self.counts.panes += 1;
         }
         let mut visited = std::mem::take(&mut self.visited);
@@ -285,26 +365,35 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
 
     /// Drops a slot's finished cells and sets its next timer.
     fn purge(&mut self, id: u32, minimum: i64) {
-        let spec = self.spec;
+        let (spec, digest) = (self.spec, &mut self.timers_digest);
         let slot = &mut self.slots[id as usize];
         let before = slot.cells.len();
-        slot.cells.retain_mut(|cell| {
-            let keep = cell.row != Row::Out || spec.purge(cell.last) > minimum;
-            if !keep {
-                disarm(&mut self.timers_digest, slot.key.bytes(), &mut cell.armed);
+        let mut next = NEVER;
+        let key = slot.key.bytes();
+        slot.cells.retain(|cell| {
+            let due = due(&spec, cell);
+            if cell.row == Row::Out {
+                if due <= minimum {
+                    disarm(digest, key, &mut cell.armed);
+                    return false;
+                }
+                arm(digest, key, &mut cell.armed, due);
             }
-            keep
+            next = next.min(due);
+            true
         });
+        if slot.cells.is_empty() && !slot.persisted {
+            // The changelog never knew it.
+            self.release(id);
+            return;
+        }
         if slot.cells.len() < before && !slot.dirty {
             slot.dirty = true;
             self.dirty.push(id);
         }
-        let due = slot.cells.iter().map(|cell| due(&spec, cell)).min();
-        if let Some(due) = due
-            && due < slot.wake
-        {
-            slot.wake = due;
-            self.timers.push(Reverse((due, id)));
+        if next < slot.wake {
+            slot.wake = next;
+            self.timers.push(next, id);
         }
     }
 
@@ -320,14 +409,17 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         for (_, id) in order.drain(..) {
             let slot = &mut self.slots[id as usize];
             slot.dirty = false;
+            if !slot.live {
+                continue;
+            }
             self.record_key.clear();
             self.record_key.push(TAG_CELLS);
             self.record_key.extend_from_slice(slot.key.bytes());
-            if let Some(share) = slot.share {
-                self.state_digest = self.state_digest.wrapping_sub(share);
+            if slot.persisted {
+                self.state_digest = self.state_digest.wrapping_sub(slot.share);
             }
             if slot.cells.is_empty() {
-                if slot.share.take().is_some() {
+                if slot.persisted {
                     write(&self.record_key, None);
                 }
                 self.release(id);
@@ -340,49 +432,54 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
                 let due = due(&self.spec, cell);
                 arm(&mut self.timers_digest, slot.key.bytes(), &mut cell.armed, due);
             }
-            let share = state_share(&self.record_key, &self.value);
-            slot.share = Some(share);
-            self.state_digest = self.state_digest.wrapping_add(share);
+            slot.share = state_share(&self.record_key, &self.value);
+            slot.persisted = true;
+            self.state_digest = self.state_digest.wrapping_add(slot.share);
             write(&self.record_key, Some(&self.value));
         }
         self.order = order;
     }
 
-    /// Gives an empty slot back. Its heap entries stay: one that meets the slot's next key early finds nothing due.
+    /// Gives an empty slot back. Its timers stay: a later key of the slot ignores them.
     fn release(&mut self, id: u32) {
         let slot = &mut self.slots[id as usize];
         assert!(slot.cells.is_empty(), "{} cells in a released slot", slot.cells.len());
-        let entry = self
-            .index
-            .find_entry(slot.hash, |other| *other == id)
-            .expect("a slot is in the index until it is released");
+        let hash = slot.key.hash();
+        let entry =
+            self.index.find_entry(hash, |other| *other == id).expect("a slot is in the index until it is released");
         entry.remove();
+        self.heap_bytes -= slot.heap_bytes();
+        slot.cells = SmallVec::new();
         slot.wake = NEVER;
+        slot.live = false;
+        slot.persisted = false;
         self.free.push(id);
     }
 
     /// Takes one entry of the changelog.
     pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), CodecError> {
-        let id = self.slot(key);
-        let mut restored = Vec::new();
+        let id = self.slot(&Sought::new(key));
+        let mut restored = SmallVec::new();
         for cell in cells(value.unwrap_or(&[0; 4]))? {
             let content = C::decode(&self.aggregate, cell.content)?;
-            restored.push(Cell { first: cell.first, last: cell.last, row: Row::None, armed: None, content });
+            restored.push(Cell::new(Span { first: cell.first, last: cell.last }, Row::None, content));
         }
         let slot = &mut self.slots[id as usize];
-        if let Some(share) = slot.share.take() {
-            self.state_digest = self.state_digest.wrapping_sub(share);
+        if slot.persisted {
+            self.state_digest = self.state_digest.wrapping_sub(slot.share);
         }
+        self.heap_bytes -= slot.heap_bytes();
         slot.cells = restored;
+        self.heap_bytes += slot.heap_bytes();
         match value {
             None => self.release(id),
             Some(value) => {
                 self.record_key.clear();
                 self.record_key.push(TAG_CELLS);
                 self.record_key.extend_from_slice(key);
-                let share = state_share(&self.record_key, value);
-                slot.share = Some(share);
-                self.state_digest = self.state_digest.wrapping_add(share);
+                slot.share = state_share(&self.record_key, value);
+                slot.persisted = true;
+                self.state_digest = self.state_digest.wrapping_add(slot.share);
             }
         }
         Ok(())
@@ -399,7 +496,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
                 slot.wake = slot.wake.min(due);
             }
             if slot.wake != NEVER {
-                self.timers.push(Reverse((slot.wake, id as u32)));
+                self.timers.push(slot.wake, id as u32);
             }
         }
     }
@@ -409,7 +506,7 @@ impl<A: Aggregate, C: Shrinks<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// Takes an item out of the cell that holds its span; `false` when there is no such cell or item. A cell without
     /// contributors is deleted; one that no longer holds together falls into its components.
     pub fn remove(&mut self, key: &[u8], span: Span, item: C::Item<'_>, minimum: i64, out: &mut Outbox) -> bool {
-        let id = self.slot(key);
+        let id = self.slot(&Sought::new(key));
         let spec = self.spec;
         let slot = &mut self.slots[id as usize];
         if !slot.dirty {
@@ -431,6 +528,7 @@ impl<A: Aggregate, C: Shrinks<A>, K: Sink<A::State>> Cells<A, C, K> {
             return false;
         }
         disarm(&mut self.timers_digest, slot.key.bytes(), &mut cell.armed);
+        self.heap_bytes -= slot.heap_bytes();
         let Cell { first, last, mut row, content, .. } = slot.cells.remove(at);
         let parts = if content.is_empty() { Vec::new() } else { content.split(&spec, Span { first, last }) };
         let replaced = parts.first().is_some_and(|(part, _)| part.first == first && spec.end(part.last) <= minimum);
@@ -440,14 +538,14 @@ impl<A: Aggregate, C: Shrinks<A>, K: Sink<A::State>> Cells<A, C, K> {
         }
         for (index, (part, content)) in parts.into_iter().enumerate() {
             let row = if index == 0 { row } else { Row::None };
-            let cell = Cell { first: part.first, last: part.last, row, armed: None, content };
-            let due = spec.end(cell.last);
-            slot.cells.insert(at + index, cell);
+            let due = spec.end(part.last);
+            slot.cells.insert(at + index, Cell::new(part, row, content));
             if due < slot.wake {
                 slot.wake = due;
-                self.timers.push(Reverse((due, id)));
+                self.timers.push(due, id);
             }
         }
+        self.heap_bytes += slot.heap_bytes();
         true
     }
 }
@@ -456,16 +554,17 @@ fn due<C>(spec: &WindowSpec, cell: &Cell<C>) -> i64 {
     if cell.row == Row::Out { spec.purge(cell.last) } else { spec.end(cell.last) }
 }
 
-fn arm(digest: &mut u64, key: &[u8], armed: &mut Option<i64>, due: i64) {
-    if *armed != Some(due) {
+fn arm(digest: &mut u64, key: &[u8], armed: &mut i64, due: i64) {
+    if *armed != due {
         disarm(digest, key, armed);
         *digest = digest.wrapping_add(timer_share(key, due));
-        *armed = Some(due);
+        *armed = due;
     }
 }
 
-fn disarm(digest: &mut u64, key: &[u8], armed: &mut Option<i64>) {
-    if let Some(due) = armed.take() {
-        *digest = digest.wrapping_sub(timer_share(key, due));
+fn disarm(digest: &mut u64, key: &[u8], armed: &mut i64) {
+    if *armed != NEVER {
+        *digest = digest.wrapping_sub(timer_share(key, *armed));
+        *armed = NEVER;
     }
 }

@@ -3,47 +3,22 @@
 //! Rule: a record is a duplicate iff an earlier *kept* record of its source partition has its id and the record's own
 //! watermark is below that one's event time + horizon. Duplicates do not renew it.
 //! Kept records of one id never overlap (a second is kept only once the first has expired), so the last one is enough.
-//! Ids are forgotten some time after they expire; a lookup compares the expiry itself, so that moment is not seen.
+//! Expired ids are forgotten when the table has doubled since they were last looked through; a lookup compares the expiry
+//! itself, so that moment is not seen.
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher};
-
-use hashbrown::HashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::types::Millis;
 
 use super::changelog::{TAG_ID, state_share};
 
-/// A hasher with a fixed seed; the order of a map that uses it is never seen.
-#[derive(Clone, Copy, Debug, Default)]
-struct Fixed;
-
-struct FixedHasher(u64);
-
-impl BuildHasher for Fixed {
-    type Hasher = FixedHasher;
-    fn build_hasher(&self) -> FixedHasher {
-        FixedHasher(0)
-    }
-}
-
-impl Hasher for FixedHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
-    }
-    fn write_u128(&mut self, id: u128) {
-        // Both halves of the product are mixed: the map looks at the top bits and at the low ones.
-        let folded = (id as u64 ^ 0x9e37_79b9_7f4a_7c15) ^ ((id >> 64) as u64).rotate_left(32);
-        let product = u128::from(folded) * 0xa076_1d64_78bd_642f;
-        self.0 = (product >> 64) as u64 ^ product as u64;
-    }
-}
+/// The table is not looked through while it is smaller.
+const PURGE_MIN: usize = 1 << 12;
 
 #[derive(Clone, Copy)]
 struct Kept {
+    id: u128,
     event_time: i64,
     /// Whether the changelog has it.
     persisted: bool,
@@ -52,12 +27,13 @@ struct Kept {
 /// The ids of one source partition.
 pub(super) struct Dedup {
     horizon: i64,
-    /// Ids by expiry are purged a slice at a time.
-    slice: i64,
-    ids: HashMap<u128, Kept, Fixed>,
-    /// expiry / slice → ids that may have expired by the slice's end.
-    expiries: BTreeMap<i64, Vec<u128>>,
+    ids: HashTable<Kept>,
+    /// The size at which expired ids are looked for.
+    purge_at: usize,
+    /// Kept since the last commit, unless there were too many to list: then all are looked through.
     changed: Vec<u128>,
+    unlisted: bool,
+    /// Forgotten since the last commit, although the changelog has them.
     gone: Vec<u128>,
     pub digest: u64,
 }
@@ -78,109 +54,155 @@ fn share(id: u128, event_time: i64) -> u64 {
     state_share(&record_key(id), &event_time.to_be_bytes())
 }
 
+/// The same in every process; the table's order is never seen.
+#[inline]
+fn hash(id: u128) -> u64 {
+    // Both halves of the product are mixed: the table looks at the top bits and at the low ones.
+    let folded = (id as u64 ^ 0x9e37_79b9_7f4a_7c15) ^ ((id >> 64) as u64).rotate_left(32);
+    let product = u128::from(folded) * 0xa076_1d64_78bd_642f;
+    (product >> 64) as u64 ^ product as u64
+}
+
 impl Dedup {
     pub fn new(horizon: Millis) -> Dedup {
         Dedup {
             horizon: horizon.0,
-            slice: (horizon.0 / 16).max(1),
-            ids: HashMap::with_hasher(Fixed),
-            expiries: BTreeMap::new(),
+            ids: HashTable::new(),
+            purge_at: PURGE_MIN,
             changed: Vec::new(),
+            unlisted: false,
             gone: Vec::new(),
             digest: 0,
         }
     }
 
     /// Judges a record by its own watermark: `true` = keep it, and remember it; `false` = a duplicate.
+    #[inline]
     pub fn keep(&mut self, id: u128, event_time: i64, own: i64) -> bool {
-        let horizon = self.horizon;
-        if let Some(kept) = self.ids.get(&id) {
-            if own < kept.event_time + horizon {
-                return false;
-            }
-            self.forget(id);
+        if self.ids.len() >= self.purge_at {
+            self.purge(own);
         }
         // One that is expired at birth would never be found.
-        if own < event_time + horizon {
-            self.ids.insert(id, Kept { event_time, persisted: false });
-            self.changed.push(id);
-            self.expiries.entry((event_time + horizon).div_euclid(self.slice)).or_default().push(id);
+        let findable = own < event_time + self.horizon;
+        let kept = Kept { id, event_time, persisted: false };
+        match self.ids.entry(hash(id), |kept| kept.id == id, |kept| hash(kept.id)) {
+            Entry::Occupied(mut entry) => {
+                let before = *entry.get();
+                if own < before.event_time + self.horizon {
+                    return false;
+                }
+                if findable {
+                    *entry.get_mut() = kept;
+                } else {
+                    entry.remove();
+                }
+                self.forgotten(before);
+            }
+            Entry::Vacant(entry) => {
+                if findable {
+                    entry.insert(kept);
+                }
+            }
+        }
+        if findable && !self.unlisted {
+            self.list(id);
         }
         true
     }
 
-    fn forget(&mut self, id: u128) {
-        if let Some(kept) = self.ids.remove(&id)
-            && kept.persisted
-        {
-            self.digest = self.digest.wrapping_sub(share(id, kept.event_time));
-            self.gone.push(id);
+    fn list(&mut self, id: u128) {
+        self.changed.push(id);
+        // Beyond this, looking through the table is the shorter way.
+        if self.changed.len() > PURGE_MIN.max(self.ids.len() / 8) {
+            self.changed.clear();
+            self.unlisted = true;
+        }
+    }
+
+    fn forgotten(&mut self, kept: Kept) {
+        if kept.persisted {
+            self.digest = self.digest.wrapping_sub(share(kept.id, kept.event_time));
+            self.gone.push(kept.id);
         }
     }
 
     /// Forgets what the watermark has passed.
-    pub fn purge(&mut self, watermark: i64) {
-        while let Some(slice) = self.expiries.first_entry() {
-            // Everything in the slice expires before the next one begins.
-            if watermark < (*slice.key() + 1) * self.slice {
-                return;
+    #[cold]
+    fn purge(&mut self, watermark: i64) {
+        let mut persisted = Vec::new();
+        self.ids.retain(|kept| {
+            let keep = watermark < kept.event_time + self.horizon;
+            if !keep && kept.persisted {
+                persisted.push(*kept);
             }
-            for id in slice.remove() {
-                // The id may have been kept again since, with a later expiry and an entry of its own.
-                if self.ids.get(&id).is_some_and(|kept| kept.event_time + self.horizon <= watermark) {
-                    self.forget(id);
-                }
-            }
-        }
+            keep
+        });
+        // The table's order ends here: `gone` is sorted before it is written, and the digest is a sum.
+        persisted.into_iter().for_each(|kept| self.forgotten(kept));
+        self.purge_at = PURGE_MIN.max(2 * self.ids.len());
     }
 
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// What changed since the last call, in id order.
-    pub fn take_changes(&mut self, mut write: impl FnMut(Change)) {
+    /// Memory held, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.ids.allocation_size() + (self.changed.capacity() + self.gone.capacity()) * size_of::<u128>()
+    }
+
+    /// What changed since the last call, in id order; what `watermark` has passed need not be known any more.
+    pub fn take_changes(&mut self, watermark: i64, mut write: impl FnMut(Change)) {
         let mut ids = std::mem::take(&mut self.changed);
-        ids.append(&mut self.gone.clone());
+        if std::mem::take(&mut self.unlisted) {
+            self.purge(watermark);
+            ids.extend(self.ids.iter().filter(|kept| !kept.persisted).map(|kept| kept.id));
+        }
+        let mut gone = std::mem::take(&mut self.gone);
+        gone.sort_unstable();
+        ids.extend_from_slice(&gone);
         ids.sort_unstable();
         ids.dedup();
-        self.gone.sort_unstable();
         for id in &ids {
-            match self.ids.get_mut(id) {
-                Some(kept) if !kept.persisted => {
+            let kept = self.ids.find_mut(hash(*id), |kept| kept.id == *id);
+            match kept {
+                Some(kept) if kept.persisted => {}
+                Some(kept) if watermark < kept.event_time + self.horizon => {
                     kept.persisted = true;
                     self.digest = self.digest.wrapping_add(share(*id, kept.event_time));
                     write(Change { key: record_key(*id), event_time: Some(kept.event_time) });
                 }
-                Some(_) => {}
-                None if self.gone.binary_search(id).is_ok() => {
-                    write(Change { key: record_key(*id), event_time: None });
-                }
-                // Kept and forgotten between two commits: the changelog never knew it.
-                None => {}
+                // Kept and expired between two commits: the changelog need not know it, only forget an earlier one.
+                _ if gone.binary_search(id).is_ok() => write(Change { key: record_key(*id), event_time: None }),
+                _ => {}
             }
         }
-        self.gone.clear();
         ids.clear();
-        self.changed = ids;
+        gone.clear();
+        (self.changed, self.gone) = (ids, gone);
     }
 
     /// Takes one entry of the changelog.
     pub fn restore(&mut self, id: u128, event_time: Option<i64>) {
-        if let Some(kept) = self.ids.remove(&id) {
+        if let Ok(entry) = self.ids.find_entry(hash(id), |kept| kept.id == id) {
+            let (kept, _) = entry.remove();
             self.digest = self.digest.wrapping_sub(share(id, kept.event_time));
         }
         if let Some(event_time) = event_time {
-            self.ids.insert(id, Kept { event_time, persisted: true });
+            let kept = Kept { id, event_time, persisted: true };
+            self.ids.insert_unique(hash(id), kept, |kept| hash(kept.id));
             self.digest = self.digest.wrapping_add(share(id, event_time));
-            self.expiries.entry((event_time + self.horizon).div_euclid(self.slice)).or_default().push(id);
+            self.purge_at = self.purge_at.max(self.ids.len());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_copy_is_a_duplicate_until_the_watermark_passes_event_time_plus_horizon() {
@@ -198,15 +220,62 @@ mod tests {
     fn what_expires_between_two_commits_leaves_no_trace_and_what_was_written_is_deleted() {
         let mut dedup = Dedup::new(Millis(10));
         assert!(dedup.keep(1, 0, i64::MIN));
-        dedup.purge(1_000);
-        dedup.take_changes(|_| panic!("nothing to write"));
+        dedup.take_changes(1_000, |_| panic!("nothing to write"));
         assert!(dedup.keep(2, 1_000, 1_000));
         let mut written = Vec::new();
-        dedup.take_changes(|change| written.push((change.key[16], change.event_time)));
+        dedup.take_changes(1_000, |change| written.push((change.key[16], change.event_time)));
         assert_eq!(written, [(2, Some(1_000))]);
         dedup.purge(2_000);
         written.clear();
-        dedup.take_changes(|change| written.push((change.key[16], change.event_time)));
+        dedup.take_changes(2_000, |change| written.push((change.key[16], change.event_time)));
         assert_eq!((written, dedup.digest, dedup.len()), (vec![(2, None)], 0, 0));
+    }
+
+    proptest! {
+        /// Against the rule as it is written; many ids, so that lists overflow and tables are purged; restarts from what
+        /// the changes add up to.
+        #[test]
+        fn the_rule_holds_through_purges_and_restores(
+            steps in prop::collection::vec((0_u64..4, 0_u64..9_000, 0_i64..40, 0_u8..100), 1..12),
+        ) {
+            let horizon = 1_000;
+            let mut dedup = Dedup::new(Millis(horizon));
+            let mut model: BTreeMap<u128, i64> = BTreeMap::new();
+            let mut changelog: BTreeMap<[u8; 17], i64> = BTreeMap::new();
+            let mut own = i64::MIN;
+            let mut clock = 0_i64;
+            for (pattern, many, step, dice) in steps {
+                for index in 0..many {
+                    clock += step * i64::from(index % 8 == 0);
+                    let id = u128::from(if pattern == 0 { index % 50 } else { index * pattern + clock as u64 });
+                    let event_time = clock - (index % 300) as i64;
+                    let kept = model.get(&id).is_none_or(|before| own >= before + horizon);
+                    if kept {
+                        model.insert(id, event_time);
+                    }
+                    prop_assert_eq!(dedup.keep(id, event_time, own), kept, "id {} at {}", id, own);
+                    own = own.max(clock - 100);
+                }
+                if dice < 60 {
+                    dedup.take_changes(own, |change| {
+                        match change.event_time {
+                            Some(event_time) => changelog.insert(change.key, event_time),
+                            None => changelog.remove(&change.key),
+                        };
+                    });
+                    let digest = changelog.iter().fold(0_u64, |sum, (key, event_time)| {
+                        sum.wrapping_add(state_share(key, &event_time.to_be_bytes()))
+                    });
+                    prop_assert_eq!(dedup.digest, digest);
+                    if dice < 20 {
+                        dedup = Dedup::new(Millis(horizon));
+                        for (key, event_time) in &changelog {
+                            let id = u128::from_be_bytes(key[1..].try_into().expect("16 bytes"));
+                            dedup.restore(id, Some(*event_time));
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -26,7 +26,7 @@ use super::outbox::Port;
 use super::pipeline::{Pipeline, Repartition, Source};
 use super::routed::{Framed, PaneFed, Router};
 use super::sink::{Markers, Onward, PaneEncoder, Route, Rows, Sink};
-use super::stages::{Direct, Side, Task};
+use super::stages::{Accepted, Direct, Side, Task};
 use super::task::{TaskCore, TaskId, TaskStats};
 use super::window::WindowSpec;
 
@@ -376,7 +376,7 @@ impl<D: Decode, A: Aggregate<In = D::Out> + Clone> WindowedStage<A> for DirectSt
     fn with_sink(&self, wiring: &Wiring<'_>, onto: Option<&Onto>, sink: BoxSink<A::State>) -> Box<dyn TaskCore> {
         let intake = Intake::new(Arc::clone(&self.decode), self.bound, self.dedup.clone(), true);
         let cells = Cells::new(self.spec, self.aggregate.clone(), sink);
-        wiring.task(onto, Direct { intake, cells, side: wiring.side() })
+        wiring.task(onto, Direct { intake, cells, side: wiring.side(), accepted: Accepted::default() })
     }
 }
 
@@ -391,7 +391,8 @@ impl<T: Send + 'static, A: Aggregate<In = T> + Clone> WindowedStage<A> for Frame
     fn with_sink(&self, wiring: &Wiring<'_>, onto: Option<&Onto>, sink: BoxSink<A::State>) -> Box<dyn TaskCore> {
         let channels = Channels::new(self.channels);
         let cells = Cells::new(self.spec, self.aggregate.clone(), sink);
-        wiring.task(onto, Framed { channels, codec: Arc::clone(&self.codec), cells, late: wiring.late() })
+        let (codec, accepted) = (Arc::clone(&self.codec), Accepted::default());
+        wiring.task(onto, Framed { channels, codec, cells, late: wiring.late(), accepted })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::types::{Millis, Timestamp};
 
 use super::dedup::Dedup;
 use super::frame::{Marking, marking};
+use super::task::TaskStats;
 use super::window::EVENT_TIME_MAX;
 
 /// A source record that is no event: why.
@@ -133,10 +134,11 @@ impl<D: Decode> Intake<D> {
         Judged::Event { event, own }
     }
 
-    /// Forgets ids that the watermark has passed.
-    pub fn purge(&mut self) {
-        if let Some((_, dedup)) = &mut self.dedup {
-            dedup.purge(self.watermark);
+    /// Adds what deduplication holds; keyed state is gauged first.
+    pub fn gauge(&self, stats: &mut TaskStats) {
+        if let Some((_, dedup)) = &self.dedup {
+            stats.ids = dedup.len() as u64;
+            stats.state_bytes += dedup.bytes() as u64;
         }
     }
 }

@@ -25,6 +25,7 @@ mod routed;
 mod sink;
 mod stages;
 pub mod task;
+mod timers;
 pub mod window;
 pub mod worker;
 

@@ -7,17 +7,18 @@ use std::sync::Arc;
 use crate::record::Record;
 use crate::types::{Partition, Timestamp};
 
-use super::aggregate::{Aggregate, CodecError, Pane, RecordTime, Tie};
+use super::aggregate::{Aggregate, CodecError, Pane};
 use super::cells::Cells;
 use super::channels::Channels;
-use super::content::{Content, Item, PaneItem, Shrinks, Sums, Upstream};
+use super::content::{Content, PaneItem, Shrinks, Sums, Upstream};
 use super::frame::{Frame, Marking, PaneFrame, marking};
 use super::intake::{Decode, Intake, Judged};
+use super::key::Sought;
 use super::ledger::{Entry, Ledger};
 use super::outbox::{Outbox, Port};
 use super::pipeline::PayloadCodec;
 use super::sink::{Markers, Sink};
-use super::stages::{Side, Work, count, id_changes, id_digest, push_late, restore_id};
+use super::stages::{Accepted, Side, Work, count, id_changes, id_digest, push_late, restore_id};
 use super::task::{TaskFault, TaskStats};
 
 pub(super) type KeyOf<T> = dyn Fn(&T, &mut Vec<u8>) + Send + Sync;
@@ -48,31 +49,31 @@ impl<D: Decode> Work for Router<D> {
 
     fn process(
         &mut self,
-        record: &Record<'_>,
+        records: &[Record<'_>],
         ledger: &mut Ledger,
         stats: &mut TaskStats,
         out: &mut Outbox,
     ) -> Result<(), TaskFault> {
-        match self.intake.judge(record) {
-            Judged::Event { event, own } => {
-                stats.routed += 1;
-                self.key.clear();
-                (self.key_of)(&event, &mut self.key);
-                self.value.clear();
-                Frame::encode_head(self.side.partition, record.offset, Timestamp(own), &mut self.value);
-                self.codec.encode(&event, &mut self.value);
-                let port = self.markers.port_of(&self.key);
-                out.push(port, record.timestamp, Some(&self.key), Some(&self.value), &[]);
-                ledger.outputs += 1;
+        for record in records {
+            match self.intake.judge(record) {
+                Judged::Event { event, own } => {
+                    stats.routed += 1;
+                    self.key.clear();
+                    (self.key_of)(&event, &mut self.key);
+                    self.value.clear();
+                    Frame::encode_head(self.side.partition, record.offset, Timestamp(own), &mut self.value);
+                    self.codec.encode(&event, &mut self.value);
+                    let port = self.markers.port_of(&self.key);
+                    out.push(port, record.timestamp, Some(&self.key), Some(&self.value), &[]);
+                    ledger.outputs += 1;
+                }
+                other => count(&other, &self.side, record, ledger, stats, out),
             }
-            other => count(&other, &self.side, record, ledger, stats, out),
         }
         Ok(())
     }
 
-    fn fire(&mut self, _: &mut Outbox) {
-        self.intake.purge();
-    }
+    fn fire(&mut self, _: &mut Outbox) {}
 
     fn promise(&mut self, out: &mut Outbox) -> u64 {
         self.markers.announce(Timestamp(self.intake.watermark), out)
@@ -91,7 +92,7 @@ impl<D: Decode> Work for Router<D> {
     }
 
     fn gauge(&self, stats: &mut TaskStats) {
-        stats.ids = self.intake.dedup.as_ref().map_or(0, |(_, dedup)| dedup.len() as u64);
+        self.intake.gauge(stats);
     }
 }
 
@@ -156,6 +157,7 @@ pub(super) struct Framed<T, A: Aggregate<In = T>, K> {
     pub codec: Arc<dyn PayloadCodec<T>>,
     pub cells: Cells<A, Sums<A::State>, K>,
     pub late: Port,
+    pub accepted: Accepted<T>,
 }
 
 impl<T: Send + 'static, A: Aggregate<In = T>, K: Sink<A::State>> Work for Framed<T, A, K> {
@@ -169,31 +171,32 @@ impl<T: Send + 'static, A: Aggregate<In = T>, K: Sink<A::State>> Work for Framed
 
     fn process(
         &mut self,
-        record: &Record<'_>,
+        records: &[Record<'_>],
         ledger: &mut Ledger,
         stats: &mut TaskStats,
         out: &mut Outbox,
     ) -> Result<(), TaskFault> {
-        if marker(record, &mut self.channels, ledger, stats)? {
-            return Ok(());
-        }
-        let frame = Frame::decode(record.value.unwrap_or_default()).map_err(|error| bad(record, ledger, error))?;
-        let announced =
-            self.channels.get(frame.partition.0).ok_or_else(|| unknown_channel(record, ledger, frame.partition))?;
-        broken_if(frame.own.0 < announced, record, ledger, frame.partition, announced, frame.own.0)?;
-        let spec = self.cells.spec();
-        let span = spec.span(record.timestamp.0);
-        if !spec.accepts(frame.own, span) {
-            stats.late += 1;
+        let spec = *self.cells.spec();
+        for (index, record) in records.iter().enumerate() {
+            if marker(record, &mut self.channels, ledger, stats)? {
+                continue;
+            }
+            let frame = Frame::decode(record.value.unwrap_or_default()).map_err(|error| bad(record, ledger, error))?;
+            let announced =
+                self.channels.get(frame.partition.0).ok_or_else(|| unknown_channel(record, ledger, frame.partition))?;
+            broken_if(frame.own.0 < announced, record, ledger, frame.partition, announced, frame.own.0)?;
+            let span = spec.span(record.timestamp.0);
             let place = (frame.partition, frame.offset);
-            push_late(&self.late, place, span.first, record.timestamp, Some(frame.payload), ledger, out);
-            return Ok(());
+            if !spec.accepts(frame.own, span) {
+                stats.late += 1;
+                push_late(&self.late, place, span.first, record.timestamp, Some(frame.payload), ledger, out);
+                continue;
+            }
+            stats.accepted += 1;
+            let event = self.codec.decode(frame.payload).map_err(|error| bad(record, ledger, error))?;
+            self.accepted.push((index, record), event, span, place, self.channels.minimum());
         }
-        stats.accepted += 1;
-        let event = self.codec.decode(frame.payload).map_err(|error| bad(record, ledger, error))?;
-        let tie = Tie::Source { partition: frame.partition, offset: frame.offset };
-        let item = Item { record: &event, time: RecordTime { at: record.timestamp, tie } };
-        self.cells.add(record.key.unwrap_or_default(), span, item, self.channels.minimum(), out);
+        self.accepted.add_to(&mut self.cells, records, out);
         Ok(())
     }
 
@@ -246,28 +249,33 @@ where
 
     fn process(
         &mut self,
-        record: &Record<'_>,
+        records: &[Record<'_>],
         ledger: &mut Ledger,
         stats: &mut TaskStats,
         out: &mut Outbox,
     ) -> Result<(), TaskFault> {
-        if marker(record, &mut self.channels, ledger, stats)? {
-            return Ok(());
-        }
-        let frame = PaneFrame::decode(record.value.unwrap_or_default()).map_err(|error| bad(record, ledger, error))?;
-        let announced =
-            self.channels.get(frame.channel.0).ok_or_else(|| unknown_channel(record, ledger, frame.channel))?;
-        let time = frame.window.pane_time();
-        broken_if(time.0 < announced, record, ledger, frame.channel, announced, time.0)?;
-        let state = self.cells.aggregate.decode_upstream(frame.state).map_err(|error| bad(record, ledger, error))?;
-        let pane = Pane { key: frame.key.to_vec(), window: frame.window, state };
-        let item = PaneItem { pane: &pane, bytes: frame.state };
-        let (key, span) = (record.key.unwrap_or_default(), self.cells.spec().span(time.0));
-        stats.accepted += 1;
-        if frame.added {
-            self.cells.add(key, span, item, self.channels.minimum(), out);
-        } else if !self.cells.remove(key, span, item, self.channels.minimum(), out) {
-            return Err(TaskFault::UnknownPane { partition: ledger.inputs[0].clone(), offset: record.offset });
+        for record in records {
+            if marker(record, &mut self.channels, ledger, stats)? {
+                continue;
+            }
+            let frame =
+                PaneFrame::decode(record.value.unwrap_or_default()).map_err(|error| bad(record, ledger, error))?;
+            let announced =
+                self.channels.get(frame.channel.0).ok_or_else(|| unknown_channel(record, ledger, frame.channel))?;
+            let time = frame.window.pane_time();
+            broken_if(time.0 < announced, record, ledger, frame.channel, announced, time.0)?;
+            let state =
+                self.cells.aggregate.decode_upstream(frame.state).map_err(|error| bad(record, ledger, error))?;
+            let pane = Pane { key: frame.key.to_vec(), window: frame.window, state };
+            let item = PaneItem { pane: &pane, bytes: frame.state };
+            let (key, span) = (record.key.unwrap_or_default(), self.cells.spec().span(time.0));
+            stats.accepted += 1;
+            let minimum = self.channels.minimum();
+            if frame.added {
+                self.cells.add(&Sought::new(key), None, span, item, minimum, out);
+            } else if !self.cells.remove(key, span, item, minimum, out) {
+                return Err(TaskFault::UnknownPane { partition: ledger.inputs[0].clone(), offset: record.offset });
+            }
         }
         Ok(())
     }

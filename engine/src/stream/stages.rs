@@ -17,19 +17,22 @@ use super::cells::Cells;
 use super::content::{Item, Sums};
 use super::frame::{REASON_HEADER, late_key, rejected_key};
 use super::intake::{Decode, DecodeError, Intake, Judged};
+use super::key::Sought;
 use super::ledger::{Entry, Ledger};
 use super::outbox::{Outbox, Port};
 use super::sink::Sink;
 use super::task::{TaskCore, TaskFault, TaskStats};
+use super::window::Span;
 
 /// What differs between the kinds of task.
 pub(super) trait Work: Send {
     fn restore(&mut self, entry: Entry<'_>) -> Result<(), CodecError>;
     /// The state is complete; these are the watermarks of its commit.
     fn restored(&mut self, watermarks: &[i64]);
+    /// Takes records of an input that the ledger has taken.
     fn process(
         &mut self,
-        record: &Record<'_>,
+        records: &[Record<'_>],
         ledger: &mut Ledger,
         stats: &mut TaskStats,
         out: &mut Outbox,
@@ -78,11 +81,12 @@ impl<W: Work> TaskCore for Task<W> {
         Ok(self.ledger.offsets())
     }
 
-    #[inline]
-    fn process(&mut self, input: usize, record: &Record<'_>, out: &mut Outbox) -> Result<(), TaskFault> {
-        self.ledger.take(input, record.offset)?;
-        self.stats.records += 1;
-        self.work.process(record, &mut self.ledger, &mut self.stats, out)
+    fn process(&mut self, input: usize, records: &[Record<'_>], out: &mut Outbox) -> Result<(), TaskFault> {
+        for record in records {
+            self.ledger.take(input, record.offset)?;
+        }
+        self.stats.records += records.len() as u64;
+        self.work.process(records, &mut self.ledger, &mut self.stats, out)
     }
 
     fn advance_to(&mut self, input: usize, next: Offset) {
@@ -156,6 +160,67 @@ pub(super) struct Direct<D: Decode, A: Aggregate<In = D::Out>, K> {
     pub intake: Intake<D>,
     pub cells: Cells<A, Sums<A::State>, K>,
     pub side: Side,
+    pub accepted: Accepted<D::Out>,
+}
+
+/// Events on their way into windows: judged, and their slots looked up. Reused.
+pub(super) struct Accepted<T>(Vec<Event<T>>);
+
+/// An event that a window takes.
+struct Event<T> {
+    /// Of its record among those at hand.
+    record: usize,
+    event: T,
+    span: Span,
+    tie: (Partition, Offset),
+    /// The minimum after its record was judged.
+    minimum: i64,
+    prefix: u64,
+    hash: u64,
+    slot: Option<u32>,
+}
+
+impl<T> Default for Accepted<T> {
+    fn default() -> Self {
+        Accepted(Vec::new())
+    }
+}
+
+impl<T: Send + 'static> Accepted<T> {
+    #[inline]
+    pub fn push(
+        &mut self,
+        (index, record): (usize, &Record<'_>),
+        event: T,
+        span: Span,
+        tie: (Partition, Offset),
+        minimum: i64,
+    ) {
+        let Sought { prefix, hash, .. } = Sought::new(record.key.unwrap_or_default());
+        self.0.push(Event { record: index, event, span, tie, minimum, prefix, hash, slot: None });
+    }
+
+    /// Adds all to the cells: first every key is looked up, which the processor does side by side, then each is joined.
+    pub fn add_to<A: Aggregate<In = T>, K: Sink<A::State>>(
+        &mut self,
+        cells: &mut Cells<A, Sums<A::State>, K>,
+        records: &[Record<'_>],
+        out: &mut Outbox,
+    ) {
+        let sought = |event: &Event<T>| {
+            let bytes = records[event.record].key.unwrap_or_default();
+            Sought { bytes, prefix: event.prefix, hash: event.hash }
+        };
+        for event in &mut self.0 {
+            event.slot = cells.find(&sought(event));
+        }
+        for event in self.0.drain(..) {
+            let tie = Tie::Source { partition: event.tie.0, offset: event.tie.1 };
+            let time = RecordTime { at: records[event.record].timestamp, tie };
+            let item = Item { record: &event.event, time };
+            cells.add(&sought(&event), event.slot, event.span, item, event.minimum, out);
+        }
+    }
 }
 
 impl<D: Decode, A: Aggregate<In = D::Out>, K: Sink<A::State>> Work for Direct<D, A, K> {
@@ -173,38 +238,36 @@ impl<D: Decode, A: Aggregate<In = D::Out>, K: Sink<A::State>> Work for Direct<D,
         self.cells.sink.restored(promise);
     }
 
-    #[inline]
     fn process(
         &mut self,
-        record: &Record<'_>,
+        records: &[Record<'_>],
         ledger: &mut Ledger,
         stats: &mut TaskStats,
         out: &mut Outbox,
     ) -> Result<(), TaskFault> {
-        match self.intake.judge(record) {
-            Judged::Event { event, own } => {
-                let spec = self.cells.spec();
-                let span = spec.span(record.timestamp.0);
-                let place = (self.side.partition, record.offset);
-                if spec.accepts(Timestamp(own), span) {
-                    stats.accepted += 1;
-                    let tie = Tie::Source { partition: place.0, offset: place.1 };
-                    let item = Item { record: &event, time: RecordTime { at: record.timestamp, tie } };
-                    let key = record.key.unwrap_or_default();
-                    self.cells.add(key, span, item, self.intake.watermark, out);
-                } else {
-                    stats.late += 1;
-                    push_late(&self.side.late, place, span.first, record.timestamp, record.value, ledger, out);
+        let spec = *self.cells.spec();
+        for (index, record) in records.iter().enumerate() {
+            match self.intake.judge(record) {
+                Judged::Event { event, own } => {
+                    let span = spec.span(record.timestamp.0);
+                    let place = (self.side.partition, record.offset);
+                    if spec.accepts(Timestamp(own), span) {
+                        stats.accepted += 1;
+                        self.accepted.push((index, record), event, span, place, self.intake.watermark);
+                    } else {
+                        stats.late += 1;
+                        push_late(&self.side.late, place, span.first, record.timestamp, record.value, ledger, out);
+                    }
                 }
+                other => count(&other, &self.side, record, ledger, stats, out),
             }
-            other => count(&other, &self.side, record, ledger, stats, out),
         }
+        self.accepted.add_to(&mut self.cells, records, out);
         Ok(())
     }
 
     fn fire(&mut self, out: &mut Outbox) {
         self.cells.fire(self.intake.watermark, out);
-        self.intake.purge();
     }
 
     fn promise(&mut self, out: &mut Outbox) -> u64 {
@@ -229,7 +292,7 @@ impl<D: Decode, A: Aggregate<In = D::Out>, K: Sink<A::State>> Work for Direct<D,
 
     fn gauge(&self, stats: &mut TaskStats) {
         self.cells.gauge(stats);
-        stats.ids = self.intake.dedup.as_ref().map_or(0, |(_, dedup)| dedup.len() as u64);
+        self.intake.gauge(stats);
     }
 }
 
@@ -267,7 +330,7 @@ pub(super) fn restore_id<D: Decode>(
 
 pub(super) fn id_changes<D: Decode>(intake: &mut Intake<D>, ledger: &mut Ledger, out: &mut Outbox) {
     if let Some((_, dedup)) = &mut intake.dedup {
-        dedup.take_changes(|change| {
+        dedup.take_changes(intake.watermark, |change| {
             let value = change.event_time.map(i64::to_be_bytes);
             ledger.change(&change.key, value.as_ref().map(<[u8; 8]>::as_slice), out);
         });

@@ -43,11 +43,12 @@ pub trait TaskCore: Send {
     /// # Errors
     /// When the group's committed offsets, or the digests, are not those of the last commit record.
     fn restored(&mut self, committed: &[Option<Offset>]) -> Result<Vec<Offset>, TaskFault>;
-    /// Takes one committed data record of an input.
+    /// Takes committed data records of an input, in offset order. Many at a time let a task look up many keys at once;
+    /// what comes out is the same.
     ///
     /// # Errors
     /// When the input breaks what its writer promised. Bad *source* records are no fault: they are rejected and counted.
-    fn process(&mut self, input: usize, record: &Record<'_>, out: &mut Outbox) -> Result<(), TaskFault>;
+    fn process(&mut self, input: usize, records: &[Record<'_>], out: &mut Outbox) -> Result<(), TaskFault>;
     /// The next record of `input` to read is at least `next`: also past aborted and control records.
     fn advance_to(&mut self, input: usize, next: Offset);
     /// Emits the panes that the minimum has passed, then purges.
@@ -89,6 +90,10 @@ pub struct TaskStats {
     pub changes_after_emission: u64,
     /// Keys with state.
     pub keys: u64,
+    /// The most keys that had state at a time.
+    pub keys_max: u64,
+    /// Memory that the keyed state and its timers hold, in bytes.
+    pub state_bytes: u64,
     /// Ids remembered by deduplication.
     pub ids: u64,
     /// The minimum over the channels.

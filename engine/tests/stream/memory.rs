@@ -113,7 +113,7 @@ impl Running {
         let from = records.partition_point(|record| record.offset < self.next.0);
         let records = &records[from..from.saturating_add(count).min(records.len())];
         for record in records {
-            self.core.process(0, &record.record(), &mut self.outbox).expect("input is as promised");
+            self.core.process(0, &[record.record()], &mut self.outbox).expect("input is as promised");
             self.next = Offset(record.offset + 1);
         }
         records.len()

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::super::{Deployment, Outbox, TaskCore, TaskId, TaskStats};
@@ -19,10 +20,13 @@ use super::settings::{Stop, Until, WorkerSettings};
 use super::writer::{Cut, Writer, Written};
 use crate::client::{Client, ClientError, Committed, Isolation, TransactionalProducer};
 use crate::env::{Env, Point};
+use crate::record::Record;
 use crate::types::{Offset, TopicPartition};
 
 /// How many times `flush_bytes` may gather while a write is under way.
 const GATHER_FLUSHES: usize = 8;
+/// Records that a task takes at once: enough to look up many keys at a time, few enough to stay in the nearest cache.
+const CHUNK: usize = 64;
 
 /// What a task did, over all its instances in this process. Counts are of committed work alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -244,12 +248,20 @@ impl Instance<'_> {
             let at = batch.header().base_offset;
             let unreadable =
                 |reason| TaskError::Client(ClientError::Unreadable { partition: partition.clone(), at, reason });
-            for record in batch.records(&mut self.scratch).map_err(unreadable)? {
-                let record = record.map_err(unreadable)?;
-                if record.offset < read.from {
-                    continue;
+            let mut records = batch.records(&mut self.scratch).map_err(unreadable)?;
+            loop {
+                let mut chunk: SmallVec<[Record<'_>; CHUNK]> = SmallVec::new();
+                for record in records.by_ref().take(CHUNK) {
+                    chunk.push(record.map_err(unreadable)?);
                 }
-                let processed = self.core.process(read.input, &record, &mut self.outbox);
+                let (Some(first), Some(last)) = (chunk.first(), chunk.last()) else { break };
+                // A broker may start below the offset that was asked for.
+                let skip = match first.offset < read.from {
+                    true if last.offset < read.from => continue,
+                    true => chunk.partition_point(|record| record.offset < read.from),
+                    false => 0,
+                };
+                let processed = self.core.process(read.input, &chunk[skip..], &mut self.outbox);
                 processed.map_err(|fault| TaskError::Fault { task, fault })?;
             }
         }
