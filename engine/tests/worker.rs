@@ -14,11 +14,13 @@ use engine::client::{Client, ClientConfig, Consumer, Isolation, Producer, Socket
 use engine::env::real::{EnvOptions, env};
 use engine::env::{Env, Point};
 use engine::record::{BatchBuilder, Compression, Record};
+use engine::schema::decode::{Decoders, Slot};
+use engine::schema::{Schema, SchemaRegistry, frame};
 use engine::stream::aggregates::Count;
 use engine::stream::worker::{
     Stop, TaskError, TaskSummary, Until, WorkerSettings, WorkerSummary, prepare, run_task, run_worker,
 };
-use engine::stream::{CodecError, Deployment, PayloadCodec, Pipeline, Source, TaskId, Window};
+use engine::stream::{CodecError, DecodeError, Deployment, PayloadCodec, Pipeline, Source, TaskId, Window};
 use engine::types::{Millis, Offset, Partition, Timestamp, TopicPartition};
 use engine::wire::Transport;
 use kafka_protocol::messages::RequestKind;
@@ -97,9 +99,18 @@ impl Bench {
     }
 
     async fn over(transport: Arc<dyn Transport>, model: Arc<Model>, rekeyed: bool, config: ClientConfig) -> Bench {
+        Bench::for_pipeline(transport, model, pipeline(rekeyed), config).await
+    }
+
+    async fn for_pipeline(
+        transport: Arc<dyn Transport>,
+        model: Arc<Model>,
+        pipeline: Arc<Pipeline>,
+        config: ClientConfig,
+    ) -> Bench {
         let env = env(EnvOptions { log: false, ..EnvOptions::default() });
         let client = Client::new(env.clone(), transport, config);
-        let deployment = Deployment::new(pipeline(rekeyed), 1);
+        let deployment = Deployment::new(pipeline, 1);
         prepare(&client, &deployment).await.expect("prepare");
         Bench { env, model, client, deployment }
     }
@@ -388,6 +399,71 @@ async fn a_topic_that_grew_ends_the_worker() {
 }
 
 /// Gives up so soon that losses end instances.
+/// A writer's schema of one field, `n`.
+fn schema_of(fields: &str) -> Schema {
+    Schema::parse(&format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#)).expect("a schema")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schema_that_is_registered_while_a_task_runs_is_learnt_and_a_value_without_one_is_rejected() {
+    let current = schema_of(r#"{"name":"n","type":"long"}"#);
+    let old = schema_of(r#"{"name":"n","type":"int"},{"name":"dropped","type":"string"}"#);
+    let useless = schema_of(r#"{"name":"n","type":"string"}"#);
+    let unregistered = schema_of(r#"{"name":"n","type":"int"}"#);
+    let decoders = Decoders::new(&current, &current).expect("a schema reads itself");
+    let source = Source { topic: "events".into(), partitions: 1, bound: Millis(2_000) };
+    let pipeline = Pipeline::named("sevens")
+        .avro(source, decoders, |_, [n]: &[Slot<'_>; 1]| match n {
+            Slot::Long(n) => Ok(*n),
+            other => Err(DecodeError(format!("{other:?}"))),
+        })
+        .filter(|n| *n == 7)
+        .key_by_record()
+        .tumbling(Millis(10_000), Millis(0))
+        .aggregate("tens", Count::of())
+        .output(|_: &[u8], _: Window, count: &u64, out: &mut Vec<u8>| out.extend_from_slice(&count.to_be_bytes()));
+    let model = Model::new();
+    let bench = Bench::for_pipeline(model.clone(), model, Arc::new(pipeline.expect("a right pipeline")), quick()).await;
+    let producer = Producer::init(&bench.client).await.expect("init");
+    let events = TopicPartition::new("events", 0);
+    let send = async |writer: &Schema, datum: &[u8]| {
+        let mut value = Vec::new();
+        frame(writer.id(), &mut value);
+        value.extend_from_slice(datum);
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.push(Timestamp(100_000), Some(b"a"), Some(&value), &[]);
+        producer.send(&events, &mut batch).await.expect("send");
+    };
+    let running = {
+        let (env, client, deployment) = (bench.env.clone(), bench.client.clone(), bench.deployment.clone());
+        tokio::spawn(async move {
+            let (tasks, until) = (deployment.tasks(), Until::EndOfInput);
+            run_worker(&env, &client, &deployment, &tasks, &settings(), until, Stop::never()).await
+        })
+    };
+    send(&current, &[14]).await;
+    send(&unregistered, &[14]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut registry = SchemaRegistry::open(&bench.client).await.expect("schemas");
+    registry.register(&old).await.expect("registers");
+    registry.register(&useless).await.expect("registers");
+    for _ in 0..2 {
+        send(&old, &[14, 2, b'x']).await;
+        send(&unregistered, &[14]).await;
+        send(&useless, &[2, b'7']).await;
+        send(&current, &[12]).await;
+    }
+    let mut end = BatchBuilder::new(Compression::None);
+    end.push(Timestamp(0), None, None, &[(b"segno.watermark", Some(&i64::MAX.to_be_bytes()))]);
+    producer.send(&events, &mut end).await.expect("send");
+    let summary = running.await.expect("no panic").expect("ends well");
+    assert_eq!(bench.table().await.into_values().collect::<Vec<_>>(), [3], "one of today's and two of the old");
+    let stats: Vec<_> = summary.tasks.values().map(|task| (task.stats.rejected, task.stats.filtered)).collect();
+    assert_eq!(stats, [(5, 2)], "three without a schema, two that cannot be read; two that are no seven");
+    assert_eq!(bench.committed(&bench.deployment.rejected_topic()).await.len(), 5);
+    assert_eq!(summary.restarts(), 0);
+}
+
 fn impatient() -> ClientConfig {
     ClientConfig { retry_for: Duration::from_millis(12), ..quick() }
 }

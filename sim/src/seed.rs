@@ -11,6 +11,7 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+use engine::schema::{Schema, SchemaId, unframe};
 use reports::{SeedReport, Verdict};
 
 use crate::alone::Turn;
@@ -57,6 +58,7 @@ pub const REQUIRED_STATES: &[&str] = &[
     "send-in-doubt",
     "more-workers-than-partitions",
     "empty-log",
+    "schema-change-mid-log",
 ];
 
 /// Runs a plan and judges it.
@@ -132,6 +134,10 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
     }
     count(&mut report, &case);
     report.states = states(&world, plan, &case, &report);
+    let changed = changed_schema(workload, &case);
+    if changed > 0 {
+        report.states.insert("schema-change-mid-log".to_owned(), changed);
+    }
     report.faults = world.fault_counts();
     report.examined = checks::examined(&case);
     report.steps = world.steps();
@@ -197,6 +203,20 @@ fn states(world: &World<'_>, plan: &Plan, case: &Case<'_>, report: &SeedReport) 
     reach("remote-tasks", u64::from(plan.cluster.workers > 0));
     reach("repartitioned", u64::from(!plan.shape.keyed_by_record));
     states
+}
+
+/// Records whose value is of another schema of the workload's than the first that its partition has.
+fn changed_schema(workload: &dyn Workload, case: &Case<'_>) -> u64 {
+    let known: Vec<Schema> = workload.schemas().iter().filter_map(|json| Schema::parse(json).ok()).collect();
+    let mut first: BTreeMap<i32, SchemaId> = BTreeMap::new();
+    let mut changed = 0;
+    for record in &case.source.records {
+        let Some(Ok((id, _))) = record.value.as_deref().map(unframe) else { continue };
+        if known.iter().any(|schema| schema.id() == id) {
+            changed += u64::from(*first.entry(record.partition).or_insert(id) != id);
+        }
+    }
+    changed
 }
 
 thread_local! {

@@ -32,7 +32,8 @@ pub trait Workload: Send + Sync {
     /// If the shape makes no valid pipeline.
     fn pipeline(&self, shape: &Shape) -> Result<Pipeline, PipelineError>;
 
-    /// The Avro schemas that its records are written with, as JSON; the source's first.
+    /// The Avro schemas that its records may be written with, as JSON; the source's first. A producer registers one before
+    /// the first value that names it.
     fn schemas(&self) -> Vec<String>;
 
     /// The source events of a run, in the order in which they are to be sent: ascending `at_ms`, and within a partition
@@ -143,12 +144,14 @@ pub enum EventKind {
     RepeatedValue,
     /// A value that cannot be decoded.
     Poison,
+    /// Written with another schema than the first records were.
+    SchemaChange,
     /// The whole log is this one event.
     OnlyRecord,
 }
 
 impl EventKind {
-    pub const ALL: [EventKind; 16] = [
+    pub const ALL: [EventKind; 17] = [
         EventKind::Late,
         EventKind::OutOfOrder,
         EventKind::Duplicate,
@@ -165,6 +168,7 @@ impl EventKind {
         EventKind::ExtendsEmitted,
         EventKind::BridgesEmitted,
         EventKind::OnlyRecord,
+        EventKind::SchemaChange,
     ];
 
     #[must_use]
@@ -185,6 +189,7 @@ impl EventKind {
             EventKind::EqualTimestamps => "equal-timestamps",
             EventKind::RepeatedValue => "repeated-value",
             EventKind::Poison => "poison",
+            EventKind::SchemaChange => "schema-change",
             EventKind::OnlyRecord => "only-record",
         }
     }

@@ -1,13 +1,16 @@
 //! What the clickstream pipelines compute in a window, and how their panes are written.
 //!
-//! In: clicks of one key and window. Out: a state; from it the bytes of a pane, Avro with the Confluent framing. A pane
+//! In: clicks of one key and window, whole ones or what a pipeline reads of them. Out: a state; from it the bytes of a pane, Avro with the Confluent framing. A pane
 //! holds its window's end; its start and its user are in the output key.
 //!
 //! Invariant: states are sums, minima and maxima, so they are a function of the set of clicks.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use engine::stream::{Aggregate, CodecError, PaneEncoder, RecordTime, Window};
 
-use crate::click::{Click, frame, put_long, take_long};
+use crate::click::{Click, ClickType, frame, put_long, take_long};
 
 /// The schema of a pane of `clickstream-sessions`.
 pub const SESSION_SCHEMA: &str = r#"{"type":"record","name":"Session","namespace":"segno","fields":[{"name":"window_end","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"first","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"last","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"events","type":"long"},{"name":"views","type":"long"},{"name":"clicks","type":"long"},{"name":"carts","type":"long"},{"name":"purchases","type":"long"}]}"#;
@@ -29,22 +32,40 @@ pub struct SessionState {
     pub kinds: [u64; 4],
 }
 
-/// First and last event time and the number of events of each type.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SessionAggregate;
+/// An event of which the type is known.
+pub trait Typed: Send + Sync + 'static {
+    fn kind(&self) -> ClickType;
+}
 
-impl Aggregate for SessionAggregate {
-    type In = Click;
+impl Typed for Click {
+    #[inline]
+    fn kind(&self) -> ClickType {
+        self.kind
+    }
+}
+
+impl Typed for ClickType {
+    #[inline]
+    fn kind(&self) -> ClickType {
+        *self
+    }
+}
+
+/// First and last event time and the number of events of each type; of clicks, or of as much of them as is read.
+pub struct SessionAggregate<T = Click>(PhantomData<fn(&T)>);
+
+impl<T: Typed> Aggregate for SessionAggregate<T> {
+    type In = T;
     type State = SessionState;
 
     fn identity(&self) -> SessionState {
         SessionState { first: i64::MAX, last: i64::MIN, kinds: [0; 4] }
     }
 
-    fn add(&self, state: &mut SessionState, click: &Click, time: RecordTime<'_>) {
+    fn add(&self, state: &mut SessionState, event: &T, time: RecordTime<'_>) {
         state.first = state.first.min(time.at.0);
         state.last = state.last.max(time.at.0);
-        state.kinds[click.kind as usize] += 1;
+        state.kinds[event.kind() as usize] += 1;
     }
 
     fn merge(&self, state: &mut SessionState, other: &SessionState) {
@@ -75,12 +96,46 @@ impl Aggregate for SessionAggregate {
     }
 }
 
-/// The number of events.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CountAggregate;
+/// The number of events, whatever they are.
+pub struct CountAggregate<T = Click>(PhantomData<fn(&T)>);
 
-impl Aggregate for CountAggregate {
-    type In = Click;
+/// Neither holds an event, so neither asks anything of its type.
+macro_rules! plain {
+    ($aggregate:ident) => {
+        impl<T> $aggregate<T> {
+            #[must_use]
+            pub fn new() -> Self {
+                $aggregate(PhantomData)
+            }
+        }
+
+        impl<T> Default for $aggregate<T> {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        impl<T> Clone for $aggregate<T> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<T> Copy for $aggregate<T> {}
+
+        impl<T> fmt::Debug for $aggregate<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($aggregate))
+            }
+        }
+    };
+}
+
+plain!(SessionAggregate);
+plain!(CountAggregate);
+
+impl<T: Send + Sync + 'static> Aggregate for CountAggregate<T> {
+    type In = T;
     type State = u64;
     const INVERTIBLE: bool = true;
 
@@ -88,7 +143,7 @@ impl Aggregate for CountAggregate {
         0
     }
 
-    fn add(&self, state: &mut u64, _click: &Click, _time: RecordTime<'_>) {
+    fn add(&self, state: &mut u64, _event: &T, _time: RecordTime<'_>) {
         *state += 1;
     }
 
@@ -96,7 +151,7 @@ impl Aggregate for CountAggregate {
         *state += other;
     }
 
-    fn subtract(&self, state: &mut u64, _click: &Click, _time: RecordTime<'_>) {
+    fn subtract(&self, state: &mut u64, _event: &T, _time: RecordTime<'_>) {
         *state -= 1;
     }
 
@@ -112,7 +167,7 @@ impl Aggregate for CountAggregate {
 }
 
 fn take_count(bytes: &mut &[u8]) -> Result<i64, CodecError> {
-    take_long(bytes, "the state").map_err(|error| CodecError(error.to_string()))
+    take_long(bytes).ok_or_else(|| CodecError("the state ends within a number".to_owned()))
 }
 
 fn ended(bytes: &[u8]) -> Result<(), CodecError> {
@@ -158,7 +213,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_avro_fast::schema::SchemaMut;
 
-    use crate::click::{ClickType, FRAME_BYTES};
+    use crate::click::FRAME_BYTES;
     use crate::pipelines::ClickPipeline;
     use sim::workload::{Row, Workload};
 
@@ -182,14 +237,19 @@ mod tests {
                     (click, RecordTime { at: Timestamp(ts), tie })
                 })
                 .collect();
-            laws::check(&SessionAggregate, &records);
-            laws::check(&CountAggregate, &records);
+            laws::check(&SessionAggregate::new(), &records);
+            laws::check(&CountAggregate::new(), &records);
+            let kinds: Vec<(ClickType, RecordTime<'static>)> =
+                records.iter().map(|(click, time)| (click.kind, *time)).collect();
+            laws::check(&SessionAggregate::new(), &kinds);
+            let nothing: Vec<((), RecordTime<'static>)> = records.iter().map(|(_, time)| ((), *time)).collect();
+            laws::check(&CountAggregate::new(), &nothing);
         }
 
         #[test]
         fn no_bytes_make_a_state_panic(noise: Vec<u8>) {
-            let _ = SessionAggregate.decode(&noise);
-            let _ = CountAggregate.decode(&noise);
+            let _ = SessionAggregate::<Click>::new().decode(&noise);
+            let _ = CountAggregate::<Click>::new().decode(&noise);
         }
     }
 

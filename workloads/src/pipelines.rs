@@ -8,14 +8,17 @@
 //! | `clickstream-minutes` | per user and minute the number of events |
 //! | `clickstream-unique-minutes` | the same over distinct event ids |
 //!
-//! The source is keyed by user, or by event; then a repartition topic by user comes in between.
+//! The source is keyed by user, or by event; then a repartition topic by user comes in between. Where the source is keyed by
+//! user, a click is read no further than the pipeline needs: its user is the record's key and its time the record's. What is
+//! a click does not depend on that. Across a repartition topic the whole click goes, in the current schema.
 
 use engine::record::Record;
+use engine::schema::decode::Slot;
 use engine::stream::{DecodeError, Pipeline, PipelineError, Source};
 use engine::types::Millis;
 use sim::workload::{Draw, Expected, Knobs, LogRecord, PaneNumbers, Row, RowKey, Shape, SourceEvent, Workload};
 
-use crate::click::{CLICK_SCHEMA, Click, ClickCodec, ClickError};
+use crate::click::{Click, ClickCodec, ClickVersion, ClickView, id_of, kind_of};
 use crate::expected::{rows, sessions::sessions, tumbling::counts};
 use crate::panes::{
     CountAggregate, MINUTE_SCHEMA, MINUTE_SCHEMA_ID, MinutePanes, SESSION_SCHEMA, SESSION_SCHEMA_ID, SessionAggregate,
@@ -52,22 +55,29 @@ impl ClickPipeline {
     /// The horizon of the deduplication, if there is one. A copy must be recognised for as long as a window takes it, so
     /// allowed lateness lengthens the horizon.
     fn horizon(self, shape: &Shape) -> Option<Millis> {
-        (self == ClickPipeline::UniqueMinutes).then(|| Millis(DEDUP_HORIZON.0 + shape.allowed_lateness.0))
+        (self == ClickPipeline::UniqueMinutes).then(|| ClickPipeline::dedup_horizon(shape))
+    }
+
+    fn dedup_horizon(shape: &Shape) -> Millis {
+        Millis(DEDUP_HORIZON.0 + shape.allowed_lateness.0)
+    }
+
+    fn pane_schema(self) -> &'static str {
+        match self {
+            ClickPipeline::Sessions => SESSION_SCHEMA,
+            ClickPipeline::Minutes | ClickPipeline::UniqueMinutes => MINUTE_SCHEMA,
+        }
     }
 }
 
-fn event_id(click: &Click) -> u128 {
-    u128::from(click.event_id)
-}
-
-/// A source record as a click.
-fn decode(record: &Record<'_>, by_user: bool) -> Result<Click, ClickError> {
-    let value = record.value.ok_or(ClickError::Absent("value"))?;
-    if by_user {
-        let key = record.key.ok_or(ClickError::Absent("key"))?;
-        std::str::from_utf8(key).map_err(|_| ClickError::Invalid("key", "UTF-8 string"))?;
+/// The user of a record of a source that is keyed by user.
+#[inline]
+fn check_user(record: &Record<'_>) -> Result<(), DecodeError> {
+    match record.key {
+        None => Err(DecodeError("the record has no key".to_owned())),
+        Some(key) if key.is_ascii() || std::str::from_utf8(key).is_ok() => Ok(()),
+        Some(_) => Err(DecodeError("the key is not UTF-8".to_owned())),
     }
-    Click::decode(value)
 }
 
 impl Workload for ClickPipeline {
@@ -84,36 +94,64 @@ impl Workload for ClickPipeline {
     }
 
     fn schemas(&self) -> Vec<String> {
-        let panes = match self {
-            ClickPipeline::Sessions => SESSION_SCHEMA,
-            ClickPipeline::Minutes | ClickPipeline::UniqueMinutes => MINUTE_SCHEMA,
-        };
-        vec![CLICK_SCHEMA.to_owned(), panes.to_owned()]
+        let clicks = [ClickVersion::Current, ClickVersion::Old, ClickVersion::Referred];
+        let mut schemas: Vec<String> = clicks.map(|version| version.schema().to_owned()).into();
+        schemas.push(self.pane_schema().to_owned());
+        schemas
     }
 
     fn pipeline(&self, shape: &Shape) -> Result<Pipeline, PipelineError> {
-        let by_user = shape.keyed_by_record;
         let source = Source { topic: SOURCE_TOPIC.into(), partitions: shape.partitions, bound: shape.bound };
-        let clicks = Pipeline::named(self.name())
-            .source(source, move |record: &Record<'_>| decode(record, by_user).map_err(|e| DecodeError(e.to_string())));
-        let (step, repartitions) = ("by-user", shape.repartitions);
-        let user = |click: &Click, key: &mut Vec<u8>| key.extend_from_slice(click.user_id.as_bytes());
-        let keyed = match (self.horizon(shape), by_user) {
-            (None, true) => clicks.key_by_record(),
-            (None, false) => clicks.key_by(step, repartitions, user, ClickCodec),
-            (Some(horizon), true) => clicks.dedup(event_id, horizon).key_by_record(),
-            (Some(horizon), false) => clicks.dedup(event_id, horizon).key_by(step, repartitions, user, ClickCodec),
-        };
         let lateness = shape.allowed_lateness;
-        let pipeline = match self {
-            ClickPipeline::Sessions => {
-                keyed.sessions(SESSION_GAP, lateness).aggregate("sessions", SessionAggregate).output(SessionPanes)
+        let pipeline = match (self, shape.keyed_by_record) {
+            (ClickPipeline::Sessions, true) => {
+                let types = Pipeline::named(self.name()).avro(source, ClickView::Type.decoders()?, |record, row| {
+                    let [kind]: &[Slot<'_>; 1] = row;
+                    check_user(record).map(|()| kind_of(kind))
+                });
+                let windows = types.key_by_record().sessions(SESSION_GAP, lateness);
+                windows.aggregate("sessions", SessionAggregate::new()).output(SessionPanes)
             }
-            ClickPipeline::Minutes | ClickPipeline::UniqueMinutes => {
-                keyed.tumbling(MINUTE, lateness).aggregate("minutes", CountAggregate).output(MinutePanes)
+            (ClickPipeline::Minutes, true) => {
+                let nothing = ClickView::Nothing.decoders()?;
+                let events =
+                    Pipeline::named(self.name()).avro(source, nothing, |record, _: &[Slot<'_>; 0]| check_user(record));
+                let windows = events.key_by_record().tumbling(MINUTE, lateness);
+                windows.aggregate("minutes", CountAggregate::new()).output(MinutePanes)
+            }
+            (ClickPipeline::UniqueMinutes, true) => {
+                let ids = Pipeline::named(self.name()).avro(source, ClickView::Id.decoders()?, |record, row| {
+                    let [id]: &[Slot<'_>; 1] = row;
+                    check_user(record).map(|()| id_of(id))
+                });
+                let unique = ids.dedup(|id| u128::from(*id), ClickPipeline::dedup_horizon(shape));
+                let windows = unique.key_by_record().tumbling(MINUTE, lateness);
+                windows.aggregate("minutes", CountAggregate::new()).output(MinutePanes)
+            }
+            (_, false) => {
+                let whole = ClickView::Whole.decoders()?;
+                let clicks = Pipeline::named(self.name()).avro(source, whole, |_, row| Ok(Click::from_row(row)));
+                let user = |click: &Click, key: &mut Vec<u8>| key.extend_from_slice(click.user_id.as_bytes());
+                let (step, repartitions, codec) = ("by-user", shape.repartitions, ClickCodec::new()?);
+                match self {
+                    ClickPipeline::Sessions => {
+                        let windows = clicks.key_by(step, repartitions, user, codec).sessions(SESSION_GAP, lateness);
+                        windows.aggregate("sessions", SessionAggregate::new()).output(SessionPanes)
+                    }
+                    ClickPipeline::Minutes => {
+                        let windows = clicks.key_by(step, repartitions, user, codec).tumbling(MINUTE, lateness);
+                        windows.aggregate("minutes", CountAggregate::new()).output(MinutePanes)
+                    }
+                    ClickPipeline::UniqueMinutes => {
+                        let unique =
+                            clicks.dedup(|click| u128::from(click.event_id), ClickPipeline::dedup_horizon(shape));
+                        let windows = unique.key_by(step, repartitions, user, codec).tumbling(MINUTE, lateness);
+                        windows.aggregate("minutes", CountAggregate::new()).output(MinutePanes)
+                    }
+                }
             }
         }?;
-        Ok(self.schemas().into_iter().fold(pipeline, Pipeline::schema))
+        Ok(pipeline.schema(ClickVersion::Current.schema()).schema(self.pane_schema()))
     }
 
     fn generate(&self, knobs: &Knobs, shape: &Shape, draw: &mut Draw) -> Vec<SourceEvent> {

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sim::workload::{Draw, END_OF_INPUT, EventKind, Knobs, Shape, SourceEvent};
 
-use crate::click::{Click, ClickType, record_key};
+use crate::click::{Click, ClickType, ClickVersion, record_key};
 use crate::murmur2::partition;
 
 /// What the pipeline's windows are, as far as trouble can be made with them.
@@ -125,6 +125,8 @@ struct Swarm<'a> {
     span_ms: u64,
     /// When the partitions end.
     ends_ms: u64,
+    /// From when on some clicks are written with another schema.
+    changes_ms: u64,
     /// Event time at virtual 0, and event milliseconds in a virtual one.
     base: i64,
     scale: i64,
@@ -174,6 +176,7 @@ impl<'a> Swarm<'a> {
             draw,
             span_ms,
             ends_ms,
+            changes_ms: u64::MAX,
             base,
             scale: (length / span_ms as i64).max(1),
             agenda: BTreeMap::new(),
@@ -186,6 +189,9 @@ impl<'a> Swarm<'a> {
             clicks: BTreeMap::new(),
             accepted: BTreeMap::new(),
         };
+        if knobs.has(EventKind::SchemaChange) {
+            swarm.changes_ms = swarm.draw.below(span_ms / 2);
+        }
         swarm.users = (0..keys).map(|_| swarm.new_user("user")).collect();
         swarm
     }
@@ -526,7 +532,7 @@ impl<'a> Swarm<'a> {
         }
         let (mut key, mut value) = (Vec::new(), Vec::new());
         record_key(&click, self.shape.keyed_by_record, &mut key);
-        click.encode(&mut value);
+        self.write(at_ms, &click, &mut value);
         let value = match self.draw.below(6) {
             0 => None,
             1 => Some(Vec::new()),
@@ -557,6 +563,20 @@ impl<'a> Swarm<'a> {
             headers: Vec::new(),
             kinds: [EventKind::Poison].into(),
         });
+    }
+
+    /// Writes a click with the schema of today, or with another once the log has changed.
+    fn write(&mut self, at_ms: u64, click: &Click, value: &mut Vec<u8>) -> ClickVersion {
+        let mut version = ClickVersion::Current;
+        if at_ms >= self.changes_ms && self.draw.chance(1, 2) {
+            version = *self.draw.pick(&[ClickVersion::Old, ClickVersion::Referred]);
+        }
+        let referrer = match version {
+            ClickVersion::Referred => *self.draw.pick(&["", "a page", "a page that ünicode named"]),
+            ClickVersion::Old | ClickVersion::Current => "",
+        };
+        click.encode_as(version, referrer, value);
+        version
     }
 
     /// Puts the event into the log of its partition, unless that takes none now, and finds out what it is.
@@ -591,7 +611,9 @@ impl<'a> Swarm<'a> {
         }
         let (mut key, mut value) = (Vec::new(), Vec::new());
         record_key(&click, self.shape.keyed_by_record, &mut key);
-        click.encode(&mut value);
+        if self.write(at_ms, &click, &mut value) != ClickVersion::Current {
+            kinds.insert(EventKind::SchemaChange);
+        }
         let state = &mut self.lanes[lane as usize];
         state.highest_event = state.highest_event.max(Some(click.ts));
         state.events += 1;

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
-use engine::record::{BatchBuilder, Compression, ProducerStamp, batches, patch};
+use engine::record::{BatchBuilder, Compression, ProducerStamp, Record, batches, patch};
+use engine::schema::Schema;
 use engine::stream::{Deployment, Outbox, TaskCore, TaskId};
 use engine::types::{Millis, Offset, Timestamp, TopicPartition};
 use proptest::prelude::*;
 use sim::workload::{Draw, Expected, Knobs, LogRecord, Shape, SourceEvent, Workload};
+use workloads::click::ClickVersion;
 use workloads::pipelines::ClickPipeline;
 
 /// Committed batches of every partition, with the offset after the last.
@@ -26,7 +28,7 @@ impl Memory {
     }
 
     /// Calls `take` with the records of `of` from offset `from` on, at most `most` of them.
-    fn read(&self, of: &TopicPartition, from: Offset, most: usize, mut take: impl FnMut(&engine::record::Record<'_>)) {
+    fn read(&self, of: &TopicPartition, from: Offset, most: usize, mut take: impl FnMut(&Record<'_>)) {
         let Some((stored, _)) = self.0.get(of) else { return };
         let mut left = most;
         let mut scratch = Vec::new();
@@ -68,6 +70,14 @@ fn start(deployment: &Deployment, id: TaskId, memory: &Memory, group: &BTreeMap<
     Running { core, next, out: Outbox::new(Compression::None) }
 }
 
+/// What a worker finds in the log of schemas.
+fn teach(core: &mut dyn TaskCore, input: usize, record: &Record<'_>) {
+    let mut ids = Vec::new();
+    core.unknown_schemas(input, std::slice::from_ref(record), &mut ids);
+    let versions = ClickVersion::ALL.map(|version| Schema::parse(version.schema()).expect("a valid schema"));
+    versions.iter().filter(|schema| ids.contains(&schema.id())).for_each(|schema| core.learn(schema));
+}
+
 /// Runs all tasks over `memory` until every input has ended; the draws decide who reads how much, commits and dies.
 fn run(deployment: &Deployment, memory: &mut Memory, draw: &mut Draw) {
     let ids = deployment.tasks();
@@ -82,6 +92,7 @@ fn run(deployment: &Deployment, memory: &mut Memory, draw: &mut Draw) {
                 let partition = task.core.inputs()[input].clone();
                 let most = 1 + draw.below(30) as usize;
                 memory.read(&partition, task.next[input], most, |record| {
+                    teach(&mut *task.core, input, record);
                     task.core.process(input, &[*record], &mut task.out).expect("records of ours");
                     task.next[input] = record.offset.plus(1);
                     task.core.advance_to(input, task.next[input]);

@@ -51,6 +51,8 @@ pub enum SchemaError {
     #[error("record {offset} of {SCHEMAS_TOPIC} is not a schema: {reason}")]
     Registry { offset: crate::types::Offset, reason: String },
     #[error(transparent)]
+    Incompatible(#[from] decode::Incompatible),
+    #[error(transparent)]
     Client(#[from] ClientError),
 }
 

@@ -31,7 +31,7 @@ pub mod worker;
 
 pub use aggregate::{Aggregate, CodecError, Pane, PaneRef, RecordTime, Tie};
 pub use deployment::Deployment;
-pub use intake::{Decode, DecodeError, Decoder, Filter, Map};
+pub use intake::{AvroDecoder, Decode, DecodeError, Decoder, Filter, Map, Schemas};
 pub use outbox::Outbox;
 pub use pipeline::{Keyed, PaneStream, Panes, PayloadCodec, Pipeline, PipelineError, Source, Stream, Windowed};
 pub use sink::PaneEncoder;

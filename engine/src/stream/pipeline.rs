@@ -24,11 +24,13 @@
 use std::sync::Arc;
 
 use crate::record::Record;
+use crate::schema::SchemaError;
+use crate::schema::decode::{Decoders, Slot};
 use crate::types::Millis;
 
 use super::aggregate::{Aggregate, CodecError, Pane, PaneRef};
 use super::deployment::{Onto, Plan, StagePlan};
-use super::intake::{Decode, DecodeError, Decoder, DedupBy, Filter, Map};
+use super::intake::{AvroDecoder, Decode, DecodeError, Decoder, DedupBy, Filter, Map};
 use super::routed::KeyOf;
 use super::sink::{PaneEncoder, Route};
 use super::window::{LENGTH_MAX, WindowSpec};
@@ -67,6 +69,14 @@ pub enum PipelineError {
          could be counted twice", horizon.0, needed.0
     )]
     HorizonTooShort { horizon: Millis, needed: Millis, state: String },
+    #[error("the schemas of the source: {0}")]
+    Schema(String),
+}
+
+impl From<SchemaError> for PipelineError {
+    fn from(error: SchemaError) -> PipelineError {
+        PipelineError::Schema(error.to_string())
+    }
 }
 
 /// A pipeline: what is read, what is computed, what is written. See [`super::Deployment`] for where.
@@ -114,6 +124,20 @@ impl Named {
         F: Fn(&Record<'_>) -> Result<T, DecodeError> + Send + Sync + 'static,
     {
         Stream { name: self.name, source, decode: Decoder(decode) }
+    }
+
+    /// Reads a topic of framed Avro values, whatever schemas they were written with; `event` turns a row of the reader's
+    /// fields into an event, or says why it is none.
+    ///
+    /// # Panics
+    /// If the reader has another number of fields than the row.
+    pub fn avro<T, F, const N: usize>(self, source: Source, decoders: Decoders, event: F) -> Stream<AvroDecoder<F, N>>
+    where
+        T: Send + 'static,
+        F: Fn(&Record<'_>, &[Slot<'_>; N]) -> Result<T, DecodeError> + Send + Sync + 'static,
+    {
+        assert_eq!(decoders.slots(), N, "the reader's fields, and the row's");
+        Stream { name: self.name, source, decode: AvroDecoder { decoders, event } }
     }
 }
 

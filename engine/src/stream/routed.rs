@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::record::Record;
+use crate::schema::{Schema, SchemaId};
 use crate::types::{Partition, Timestamp};
 
 use super::aggregate::{Aggregate, CodecError, Pane};
@@ -12,7 +13,7 @@ use super::cells::Cells;
 use super::channels::Channels;
 use super::content::{Content, PaneItem, Shrinks, Sums, Upstream};
 use super::frame::{Frame, Marking, PaneFrame, marking};
-use super::intake::{Decode, Intake, Judged};
+use super::intake::{Decode, Intake, Judged, Schemas};
 use super::key::Sought;
 use super::ledger::{Entry, Ledger};
 use super::outbox::{Outbox, Port};
@@ -71,6 +72,14 @@ impl<D: Decode> Work for Router<D> {
             }
         }
         Ok(())
+    }
+
+    fn unknown_schemas(&self, records: &[Record<'_>], ids: &mut Vec<SchemaId>) {
+        self.intake.unknown_schemas(records, ids);
+    }
+
+    fn learn(&mut self, writer: &Schema) {
+        self.intake.schemas.learn(writer);
     }
 
     fn fire(&mut self, _: &mut Outbox) {}

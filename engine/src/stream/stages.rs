@@ -10,13 +10,14 @@
 //! [`Task`] is what they share: offsets, restore, the order of a commit.
 
 use crate::record::Record;
+use crate::schema::{Schema, SchemaId};
 use crate::types::{Offset, Partition, Timestamp, TopicPartition};
 
 use super::aggregate::{Aggregate, CodecError, RecordTime, Tie};
 use super::cells::Cells;
 use super::content::{Item, Sums};
 use super::frame::{REASON_HEADER, late_key, rejected_key};
-use super::intake::{Decode, DecodeError, Intake, Judged};
+use super::intake::{Decode, DecodeError, Intake, Judged, Schemas};
 use super::key::Sought;
 use super::ledger::{Entry, Ledger};
 use super::outbox::{Outbox, Port};
@@ -37,6 +38,9 @@ pub(super) trait Work: Send {
         stats: &mut TaskStats,
         out: &mut Outbox,
     ) -> Result<(), TaskFault>;
+    /// As [`TaskCore::unknown_schemas`]; values of a repartition topic name none.
+    fn unknown_schemas(&self, _records: &[Record<'_>], _ids: &mut Vec<SchemaId>) {}
+    fn learn(&mut self, _writer: &Schema) {}
     fn fire(&mut self, out: &mut Outbox);
     /// Writes the markers that are due, and returns the records written to sinks since the last commit.
     fn promise(&mut self, out: &mut Outbox) -> u64;
@@ -87,6 +91,14 @@ impl<W: Work> TaskCore for Task<W> {
         }
         self.stats.records += records.len() as u64;
         self.work.process(records, &mut self.ledger, &mut self.stats, out)
+    }
+
+    fn unknown_schemas(&self, _input: usize, records: &[Record<'_>], ids: &mut Vec<SchemaId>) {
+        self.work.unknown_schemas(records, ids);
+    }
+
+    fn learn(&mut self, writer: &Schema) {
+        self.work.learn(writer);
     }
 
     fn advance_to(&mut self, input: usize, next: Offset) {
@@ -264,6 +276,14 @@ impl<D: Decode, A: Aggregate<In = D::Out>, K: Sink<A::State>> Work for Direct<D,
         }
         self.accepted.add_to(&mut self.cells, records, out);
         Ok(())
+    }
+
+    fn unknown_schemas(&self, records: &[Record<'_>], ids: &mut Vec<SchemaId>) {
+        self.intake.unknown_schemas(records, ids);
+    }
+
+    fn learn(&mut self, writer: &Schema) {
+        self.intake.schemas.learn(writer);
     }
 
     fn fire(&mut self, out: &mut Outbox) {

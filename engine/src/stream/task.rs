@@ -8,6 +8,7 @@
 //! [`TaskCore::prepare_commit`] before each commit of a transaction that holds all that the outbox ever got.
 
 use crate::record::Record;
+use crate::schema::{Schema, SchemaId};
 use crate::types::{Offset, Partition, Timestamp, TopicPartition};
 
 use super::aggregate::CodecError;
@@ -49,6 +50,12 @@ pub trait TaskCore: Send {
     /// # Errors
     /// When the input breaks what its writer promised. Bad *source* records are no fault: they are rejected and counted.
     fn process(&mut self, input: usize, records: &[Record<'_>], out: &mut Outbox) -> Result<(), TaskFault>;
+    /// Adds the schemas that these records' values name and the task does not know. They are to be looked up in
+    /// [`crate::schema::SCHEMAS_TOPIC`] and taught before [`TaskCore::process`] takes the records; a record whose schema is
+    /// in no log is rejected.
+    fn unknown_schemas(&self, input: usize, records: &[Record<'_>], ids: &mut Vec<SchemaId>);
+    /// Takes note of a schema that values were written with.
+    fn learn(&mut self, writer: &Schema);
     /// The next record of `input` to read is at least `next`: also past aborted and control records.
     fn advance_to(&mut self, input: usize, next: Offset);
     /// Emits the panes that the minimum has passed, then purges.

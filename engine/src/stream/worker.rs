@@ -51,6 +51,7 @@ mod instance;
 mod prepare;
 mod reader;
 mod restore;
+mod schemas;
 mod settings;
 mod spread;
 mod supervisor;

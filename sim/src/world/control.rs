@@ -6,6 +6,8 @@
 //! Invariant: a send's id is never used again, whatever becomes of it. Within a partition events are sent in the plan's
 //! order, and the end marker last, once everything before it is settled.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use std::time::Duration;
 use engine::client::{Client, ClientConfig, ClientError, Consumer, Isolation, OffsetSpec, Producer};
 use engine::env::Env;
 use engine::record::{BatchBuilder, Compression};
+use engine::schema::{Schema, SchemaId, SchemaRegistry, unframe};
 use engine::stream::Deployment;
 use engine::stream::worker::prepare;
 use engine::types::{Offset, Timestamp, TopicPartition};
@@ -39,6 +42,8 @@ pub struct Control {
     pub source: String,
     pub partitions: i32,
     pub events: Vec<SourceEvent>,
+    /// What the events' values are written with, until it is registered.
+    pub schemas: RefCell<BTreeMap<SchemaId, Schema>>,
     pub batch_events: usize,
     pub compression: Compression,
     /// A send that takes longer is left to its fate, and the next goes ahead.
@@ -131,9 +136,10 @@ impl Control {
         let mut senders = Vec::new();
         for partition in 0..self.partitions {
             let (this, producer) = (self.clone(), producer.clone());
-            senders.push(tokio::task::spawn_local(
-                async move { this.send_partition(&producer, partition, started).await },
-            ));
+            let client = client.clone();
+            senders.push(tokio::task::spawn_local(async move {
+                this.send_partition(&client, &producer, partition, started).await;
+            }));
         }
         let board = self.board.clone();
         tokio::task::spawn_local(async move {
@@ -145,7 +151,7 @@ impl Control {
         });
     }
 
-    async fn send_partition(&self, producer: &Producer, partition: i32, started: Instant) {
+    async fn send_partition(&self, client: &Client, producer: &Producer, partition: i32, started: Instant) {
         let target = TopicPartition::new(self.source.as_str(), partition);
         let mut builder = BatchBuilder::new(self.compression);
         // The id of an event is its place in the plan, from 1: a function of the plan, unique, never reused.
@@ -158,6 +164,7 @@ impl Control {
                 && let Some((index, event)) = events.next_if(|(_, event)| event.at_ms <= now_ms)
             {
                 let id = index as u64 + 1;
+                self.register_schema_of(client, event).await;
                 self.push(&mut builder, &target, id, event);
                 ids.push(id);
             }
@@ -184,6 +191,16 @@ impl Control {
                 ids.clear();
             }
         }
+    }
+
+    /// A schema is in the log before the first value that names it.
+    async fn register_schema_of(&self, client: &Client, event: &SourceEvent) {
+        let Some(Ok((id, _))) = event.value.as_deref().map(unframe) else { return };
+        let Some(schema) = self.schemas.borrow().get(&id).cloned() else { return };
+        let schema = &schema;
+        let register = || async move { SchemaRegistry::open(client).await?.register(schema).await };
+        self.keep_trying("register a schema", register).await;
+        self.schemas.borrow_mut().remove(&id);
     }
 
     fn push(&self, builder: &mut BatchBuilder, target: &TopicPartition, id: u64, event: &SourceEvent) {

@@ -5,6 +5,8 @@
 //!
 //! Invariant: what a host starts with is its environment and the board; nothing else survives a crash.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use engine::client::{ClientConfig, SocketConfig, SocketTransport};
 use engine::env::Env;
 use engine::log::{LogConfig, LogError};
 use engine::record::Compression;
+use engine::schema::{Schema, SchemaId};
 use engine::stream::worker::WorkerSettings;
 use engine::stream::{Deployment, Pipeline};
 use engine::wire::Transport;
@@ -75,6 +78,7 @@ pub fn populate(
                     source: workload.source_topic().to_owned(),
                     partitions: plan.shape.partitions,
                     events: events.clone(),
+                    schemas: writer_schemas(workload),
                     batch_events: plan.engine.batch_events.max(1) as usize,
                     compression: compression(&plan.engine),
                     patience: Duration::from_millis(plan.engine.patience_ms),
@@ -90,6 +94,12 @@ pub fn populate(
             }),
         }
     }
+}
+
+/// What producers may have to register. What is no schema is found when the deployment is prepared.
+fn writer_schemas(workload: &dyn Workload) -> RefCell<BTreeMap<SchemaId, Schema>> {
+    let schemas = workload.schemas().into_iter().filter_map(|json| Schema::parse(&json).ok());
+    RefCell::new(schemas.map(|schema| (schema.id(), schema)).collect())
 }
 
 async fn run_broker(env: Env, parts: Parts) -> turmoil::Result {

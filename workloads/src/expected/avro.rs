@@ -13,6 +13,18 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// If the bytes are not a framed value of schema `id`.
     pub fn framed(bytes: &'a [u8], id: u32) -> Result<Reader<'a>, String> {
+        let (found, reader) = Reader::any(bytes)?;
+        if found != id {
+            return Err(format!("schema {found} instead of {id}"));
+        }
+        Ok(reader)
+    }
+
+    /// The schema's id, and what follows the frame.
+    ///
+    /// # Errors
+    /// If the bytes are no framed value.
+    pub fn any(bytes: &'a [u8]) -> Result<(u32, Reader<'a>), String> {
         let mut reader = Reader { bytes, position: 0 };
         let magic = reader.byte()?;
         if magic != 0 {
@@ -22,10 +34,7 @@ impl<'a> Reader<'a> {
         for _ in 0..4 {
             found = found * 256 + u32::from(reader.byte()?);
         }
-        if found != id {
-            return Err(format!("schema {found} instead of {id}"));
-        }
-        Ok(reader)
+        Ok((found, reader))
     }
 
     fn byte(&mut self) -> Result<u8, String> {
@@ -50,6 +59,13 @@ impl<'a> Reader<'a> {
             }
         }
         Err("a number of more than ten bytes".to_owned())
+    }
+
+    /// # Errors
+    /// If the bytes end or hold more than 32 bits.
+    pub fn int(&mut self) -> Result<i32, String> {
+        let long = self.long()?;
+        i32::try_from(long).map_err(|_| format!("{long} is no 32-bit number"))
     }
 
     /// # Errors

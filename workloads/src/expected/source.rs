@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sim::workload::{LogRecord, Shape};
 
 use super::avro::Reader;
-use crate::click::CLICK_SCHEMA_ID;
+use crate::click::{CLICK_OLD_SCHEMA_ID, CLICK_REFERRED_SCHEMA_ID, CLICK_SCHEMA_ID};
 
 /// Event times beyond this on either side are refused.
 const EVENT_TIME_MAX: u64 = 1 << 60;
@@ -95,16 +95,31 @@ fn read(shape: &Shape, record: &LogRecord) -> Result<(String, i64, i64), String>
         return Err(format!("event time {} is out of range", record.timestamp));
     }
     let value = record.value.as_deref().ok_or("no value")?;
-    let mut reader = Reader::framed(value, CLICK_SCHEMA_ID)?;
+    let (schema, mut reader) = Reader::any(value)?;
     let event_id = reader.long()?;
     let _ts = reader.long()?;
     let user = reader.string()?;
-    let _product = reader.long()?;
+    // The three schemas differ in the product's type, in the referrer, and in the order of the types.
+    let kinds = match schema {
+        CLICK_SCHEMA_ID => {
+            let _product = reader.long()?;
+            [0, 1, 2, 3]
+        }
+        CLICK_OLD_SCHEMA_ID => {
+            let _product = reader.int()?;
+            [0, 2, 1, 3]
+        }
+        CLICK_REFERRED_SCHEMA_ID => {
+            let _product = reader.long()?;
+            let _referrer = reader.string()?;
+            [0, 1, 2, 3]
+        }
+        other => return Err(format!("schema {other} is none of clicks")),
+    };
     let kind = reader.long()?;
     reader.end()?;
-    if !(0..4).contains(&kind) {
-        return Err(format!("type {kind} is none of four"));
-    }
+    let place = usize::try_from(kind).ok().and_then(|kind| kinds.get(kind));
+    let kind = *place.ok_or_else(|| format!("type {kind} is none of four"))?;
     if !shape.keyed_by_record {
         return Ok((user, event_id, kind));
     }

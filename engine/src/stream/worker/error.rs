@@ -26,6 +26,9 @@ pub enum TaskError {
     NoTopic { topic: String },
     #[error("task {task}: {fault}")]
     Fault { task: TaskId, fault: TaskFault },
+    /// `_schemas` is not what it must be.
+    #[error("task {task}: {error}")]
+    Schemas { task: TaskId, error: SchemaError },
     #[error(transparent)]
     Client(ClientError),
 }

@@ -16,6 +16,7 @@ use super::super::{Deployment, Outbox, TaskCore, TaskId, TaskStats};
 use super::error::TaskError;
 use super::reader::{Read, Reader, check_partitions};
 use super::restore::restore;
+use super::schemas::Schemas;
 use super::settings::{Stop, Until, WorkerSettings};
 use super::writer::{Cut, Writer, Written};
 use crate::client::{Client, ClientError, Committed, Isolation, TransactionalProducer};
@@ -145,6 +146,7 @@ impl Cause<'_> {
             outbox: Outbox::new(self.settings.compression),
             next: positions,
             scratch: Vec::new(),
+            schemas: Schemas::default(),
             committed: TaskStats::default(),
         })
     }
@@ -159,6 +161,7 @@ struct Instance<'a> {
     /// Per input: processed up to here.
     next: Vec<Offset>,
     scratch: Vec<u8>,
+    schemas: Schemas,
     /// The core's figures at the last commit.
     committed: TaskStats,
 }
@@ -200,8 +203,11 @@ impl Instance<'_> {
             };
             env.reach(Point::TaskPolled).await;
             let processing = Instant::now();
+            self.schemas.round();
             for read in &round {
-                self.process(read)?;
+                while let Progress::NeedsSchemas = self.process(read)? {
+                    self.schemas.load(self.cause.client, self.cause.task).await?;
+                }
             }
             self.core.fire(&mut self.outbox);
             summary.processing += processing.elapsed();
@@ -238,11 +244,16 @@ impl Instance<'_> {
         self.core.inputs().iter().cloned().zip(self.next.iter().copied())
     }
 
-    /// The hot path: everything a round brought of one input.
-    fn process(&mut self, read: &Read) -> Result<(), TaskError> {
+    /// The hot path: everything a round brought of one input, or as much as can be read with the schemas that are loaded.
+    fn process(&mut self, read: &Read) -> Result<Progress, TaskError> {
         let task = self.cause.task;
         let partition = &self.core.inputs()[read.input].clone();
-        debug_assert_eq!(self.next[read.input], read.from, "{partition}: a round begins where the last one ended");
+        let from = self.next[read.input];
+        debug_assert!(
+            from >= read.from,
+            "{partition}: a round begins at {} where the last one ended, not {from}",
+            read.from
+        );
         let mut batches = Committed::new(&read.fetched, read.from, Isolation::ReadCommitted).trusted();
         while let Some(batch) = batches.next_batch(partition).map_err(|error| TaskError::of(task, error))? {
             let at = batch.header().base_offset;
@@ -256,18 +267,23 @@ impl Instance<'_> {
                 }
                 let (Some(first), Some(last)) = (chunk.first(), chunk.last()) else { break };
                 // A broker may start below the offset that was asked for.
-                let skip = match first.offset < read.from {
-                    true if last.offset < read.from => continue,
-                    true => chunk.partition_point(|record| record.offset < read.from),
+                let skip = match first.offset < from {
+                    true if last.offset < from => continue,
+                    true => chunk.partition_point(|record| record.offset < from),
                     false => 0,
                 };
-                let processed = self.core.process(read.input, &chunk[skip..], &mut self.outbox);
+                let chunk = &chunk[skip..];
+                if !self.schemas.teach(&mut *self.core, read.input, chunk) {
+                    self.next[read.input] = chunk[0].offset;
+                    return Ok(Progress::NeedsSchemas);
+                }
+                let processed = self.core.process(read.input, chunk, &mut self.outbox);
                 processed.map_err(|fault| TaskError::Fault { task, fault })?;
             }
         }
         self.core.advance_to(read.input, read.next);
         self.next[read.input] = read.next;
-        Ok(())
+        Ok(Progress::Done)
     }
 
     /// Takes the state of this moment as a cut and begins to commit it.
@@ -314,6 +330,13 @@ impl Instance<'_> {
             }
         }
     }
+}
+
+/// How far a round was processed.
+enum Progress {
+    Done,
+    /// Up to a record whose schema nobody has looked for since the round was read.
+    NeedsSchemas,
 }
 
 /// What an instance does next.
