@@ -18,6 +18,8 @@ pub struct Dataset {
     pub events: u64,
     pub users: u32,
     pub key: Key,
+    /// Every value is written with a field that the reader drops, long enough to make it this large; `None` = as it is.
+    pub value_bytes: Option<u32>,
 }
 
 /// The record key of the source.

@@ -4,20 +4,21 @@
 //! checked; a wrong result is [`WrongOutput`] and shows no speed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use engine::stream::worker::WorkerSettings;
 use hdrhistogram::Histogram;
-use reports::bench::{BenchReport, Ingest, Latency, Replay, ReplayRuns, SCHEMA};
-use reports::text_measured::median;
+use reports::bench::{BenchReport, Ingest, Latency, Recovery, Replay, ReplayRuns, SCHEMA};
+use reports::spread::median;
 
 use crate::dataset::Dataset;
 use crate::ingest::{self, IngestOutcome, IngestSpec};
-use crate::machine;
 use crate::phase::{Phase, PhaseOutcome, ReplaySpec};
 use crate::process::Launcher;
 use crate::replay::ReplayOutcome;
 use crate::sums::{Expected, Summed, Sums};
+use crate::{interrupted, machine};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -42,11 +43,13 @@ pub struct Runs {
     /// At least one: the output's sums are checked in a replay.
     pub warm: u32,
     pub cold: u32,
+    /// Replays that are killed about half way and started again.
+    pub kills: u32,
 }
 
 impl Runs {
     pub fn phases(self) -> u64 {
-        u64::from(self.ingest) + u64::from(self.warm) + u64::from(self.cold)
+        u64::from(self.ingest) + u64::from(self.warm) + u64::from(self.cold) + u64::from(self.kills)
     }
 }
 
@@ -106,14 +109,29 @@ impl Plan {
             cold.iter_mut().for_each(|cold| cold.push(outcome.clone()));
         }
         let cold = cold.filter(|runs| !runs.is_empty());
+        let seconds = median(&warm.iter().map(|run| run.seconds).collect::<Vec<_>>());
+        let uninterrupted = Duration::try_from_secs_f64(seconds).context("a replay took no time")?;
+        let mut killed = Vec::new();
+        for _ in 0..self.runs.kills {
+            step("killing a replay");
+            killed.push(interrupted::kill_once(self, launcher, &mut version, uninterrupted)?);
+        }
         step("checking the sums");
         let sums = expected.sums(self.summed, &self.dataset);
         let checksum = &warm[0].output_checksum;
         for replay in warm.iter().chain(cold.iter().flatten()) {
-            self.check(replay, self.dataset.events, sums, checksum)?;
+            self.check(replay, replay.events == self.dataset.events, sums, checksum)?;
+        }
+        for (_, replay) in &killed {
+            // What was committed before the kill is not read again.
+            self.check(replay, replay.events <= self.dataset.events, sums, checksum)?;
         }
         let latency = merged(&ingests);
-        let report = self.report(&ingests, &warm, cold.as_deref(), log_bytes, &latency);
+        let mut report = self.report(&ingests, &warm, cold.as_deref(), log_bytes, &latency);
+        report.recovery = (!killed.is_empty()).then(|| Recovery {
+            uninterrupted_ms: uninterrupted.as_millis() as u64,
+            kills: killed.iter().map(|(kill, _)| *kill).collect(),
+        });
         Ok(Measured { report, latency })
     }
 
@@ -154,19 +172,16 @@ impl Plan {
     }
 
     /// Holds a replay to the generator's own sums, and to the bytes of the first replay.
-    pub(crate) fn check(
-        &self,
-        replay: &ReplayOutcome,
-        events: u64,
-        sums: &Sums,
-        checksum: &str,
-    ) -> Result<(), WrongOutput> {
-        if replay.events == events && replay.sums == *sums && replay.output_checksum == checksum {
+    fn check(&self, replay: &ReplayOutcome, all_read: bool, sums: &Sums, checksum: &str) -> Result<(), WrongOutput> {
+        if all_read && replay.sums == *sums && replay.output_checksum == checksum {
             return Ok(());
         }
         Err(WrongOutput {
             found: format!("{} events gave {:?}, checksum {}", replay.events, replay.sums, replay.output_checksum),
-            expected: format!("{events} events to give {sums:?}, checksum {checksum} as in the first replay"),
+            expected: format!(
+                "{} events to give {sums:?}, checksum {checksum} as in the first replay",
+                self.dataset.events
+            ),
         })
     }
 
@@ -186,30 +201,40 @@ impl Plan {
         let replay = Replay { cold: cold.map(|runs| replay_runs(runs, log_bytes)), warm: replay_runs(warm, log_bytes) };
         let typical = middle(warm);
         BenchReport {
-            schema: SCHEMA.to_owned(),
-            pipeline: self.pipeline.clone(),
-            events: self.dataset.events,
-            users: self.dataset.users,
-            key: self.dataset.key.name().to_owned(),
-            rate: self.rate,
             bytes: ingests.first().map_or(0, |run| run.bytes),
-            threads: self.threads as u32,
-            partitions: self.partitions as u32,
-            machine: machine::describe(),
-            commit: machine::commit(),
-            build: machine::build().to_owned(),
             ratio_replay_to_ingest: median(&replay.warm.events_per_s) / median(&ingest.events_per_s),
             ingest,
             replay,
             replay_spent_s: typical.spent_s.clone(),
             commits: typical.commits,
-            commit_interval_ms: WorkerSettings::default().commit_interval.as_millis() as u64,
-            codec: "none".to_owned(),
             log_bytes,
             panes: typical.panes,
             output_checksum: typical.output_checksum.clone(),
             output_sums: typical.sums.clone(),
             keys: typical.keys,
+            state_bytes_per_key: (typical.keys > 0).then(|| typical.state_bytes as f64 / typical.keys as f64),
+            ..self.head()
+        }
+    }
+
+    /// What is known before anything is measured: the settings, the machine, the program.
+    pub fn head(&self) -> BenchReport {
+        BenchReport {
+            schema: SCHEMA.to_owned(),
+            pipeline: self.pipeline.clone(),
+            events: self.dataset.events,
+            users: self.dataset.users,
+            key: self.dataset.key.name().to_owned(),
+            value_bytes: self.dataset.value_bytes,
+            rate: self.rate,
+            threads: self.threads as u32,
+            partitions: self.partitions as u32,
+            machine: machine::describe(),
+            commit: machine::commit(),
+            build: machine::build().to_owned(),
+            commit_interval_ms: WorkerSettings::default().commit_interval.as_millis() as u64,
+            codec: "none".to_owned(),
+            ..BenchReport::default()
         }
     }
 

@@ -42,6 +42,8 @@ pub struct ReplayOutcome {
     pub restore_s: f64,
     /// Per task the most keys with state at one of its commits, summed.
     pub keys: u64,
+    /// What keyed state and remembered ids held at those commits.
+    pub state_bytes: u64,
 }
 
 /// Runs the phase in this process, as version `version` of the pipeline, on `threads` threads. `started` is called when
@@ -91,6 +93,7 @@ pub fn run(
             spent_s: spent(&summary),
             restore_s: summary.tasks.values().map(|task| task.restoring.as_secs_f64()).fold(0.0, f64::max),
             keys: summary.tasks.values().map(|task| task.most_keys.keys).sum(),
+            state_bytes: summary.tasks.values().map(|task| task.most_keys.state_bytes).sum(),
         })
     })
 }

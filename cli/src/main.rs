@@ -97,6 +97,11 @@ mod tests {
     }
 
     #[test]
+    fn help_of_bench() {
+        insta::assert_snapshot!("help-bench", help_of(&["bench"]));
+    }
+
+    #[test]
     fn help_of_repro() {
         insta::assert_snapshot!("help-repro", help_of(&["repro"]));
     }

@@ -53,10 +53,21 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// What is wrong with the text.
-#[cfg_attr(not(test), expect(dead_code, reason = "for commands that take sizes"))]
 pub fn size(text: &str) -> Result<u64, String> {
     let wrong = |why: &str| format!("{why}; write a size like 64MiB, 1GB or 512B");
     single(text, SIZES, &wrong, "B")
+}
+
+/// A share: `10%`, `2.5%`; 0.1 is 10 %.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn percent(text: &str) -> Result<f64, String> {
+    let share = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match share {
+        Some(percent) if (0.0..=1_000.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err(format!("`{text}` is no share; write one like 10% or 2.5%")),
+    }
 }
 
 /// A count: `5M`, `200k`, `150`.
@@ -206,6 +217,15 @@ mod tests {
         assert_eq!(count("200k"), Ok(200_000));
         assert!(count("5MB").is_err());
         assert!(count("1.5").is_err());
+    }
+
+    #[test]
+    fn shares_are_read_in_percent() {
+        assert_eq!(percent("10%"), Ok(0.1));
+        assert_eq!(percent("2.5 %"), Ok(0.025));
+        for wrong in ["10", "", "%", "-1%", "NaN%", "ten%"] {
+            assert!(percent(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::baseline::Comparison;
+
 pub const SCHEMA: &str = "segno.bench/1";
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,6 +50,22 @@ pub struct BenchReport {
     /// Keys with state, where it was most: per task at one of its commits, summed over tasks.
     #[serde(default)]
     pub keys: u64,
+    /// Bytes that keyed state (and the ids that deduplication remembers) held at that moment, by key; left out where no
+    /// commit saw a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_bytes_per_key: Option<f64>,
+    /// Bytes that every event's value was padded to, with a field that the reader drops; left out where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_bytes: Option<u32>,
+    /// Replays that were killed on the way; left out where none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+    /// What the limits that were asked for came to; left out where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+    /// Where `run.json` and `latency.hgrm` are.
+    #[serde(default)]
+    pub run_dir: String,
 }
 
 fn default_users() -> u32 {
@@ -103,4 +121,29 @@ impl ReplayRuns {
     pub fn cpu_ns_per_event(&self, events: u64) -> Vec<f64> {
         self.cpu_s.iter().map(|seconds| seconds * 1e9 / events.max(1) as f64).collect()
     }
+}
+
+/// Replays that were killed with SIGKILL about half way, started again as the same version, and ended with the same output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// The median of the replays that nobody disturbed, from the first fetch to the last commit.
+    pub uninterrupted_ms: u64,
+    pub kills: Vec<Kill>,
+}
+
+/// One replay that was killed and started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kill {
+    /// From the first fetch to the kill.
+    pub killed_after_ms: u64,
+    /// From starting the program again to its last commit.
+    pub resumed_ms: u64,
+    /// Of these: until the program ran, and had opened and recovered the log.
+    pub restart_ms: u64,
+    /// Of these: until the last task had its state back, and read on.
+    pub restore_ms: u64,
+    /// Events that were read after the kill: those after the last commit.
+    pub events_left: u64,
+    /// Both parts together, less what it takes undisturbed. Below zero where that varies by more.
+    pub lost_ms: i64,
 }

@@ -1,9 +1,15 @@
 //! `run` and `bench` for people. Wall time only.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use serde_json::Value;
+
+use crate::bench::{Kill, Recovery};
+use crate::figure::Figure;
+use crate::spread::{Spread, median};
 use crate::text::{badge, count, duration};
-use crate::{BenchReport, RunReport, Verdict};
+use crate::{BenchReport, RunReport, Verdict, text_baseline};
 
 /// The report of a run over a file.
 pub fn run(report: &RunReport) -> String {
@@ -41,11 +47,6 @@ pub fn run(report: &RunReport) -> String {
 
 /// The report of a benchmark: every figure with its spread.
 pub fn bench(report: &BenchReport) -> String {
-    let machine = |field: &str| match report.machine.get(field) {
-        Some(serde_json::Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-        None => "unknown".to_owned(),
-    };
     let mut text = format!(
         "{}  {} events of {} users, keyed by {}, {} partitions, {} threads\n\n",
         report.pipeline,
@@ -58,7 +59,7 @@ pub fn bench(report: &BenchReport) -> String {
     let mut line = |name: &str, value: String| {
         writeln!(text, "  {name:<13} {value}").expect("a string takes everything");
     };
-    line("machine", format!("{}, {} cores, {}", machine("cpu"), machine("cores"), machine("os")));
+    line("machine", machine(&report.machine));
     let build = if report.build == "dev" { ", compiled without optimisation: no figure to quote" } else { "" };
     line("commit", format!("{}{build}", report.commit));
     line("ingest", spread(&report.ingest.events_per_s));
@@ -85,9 +86,15 @@ pub fn bench(report: &BenchReport) -> String {
         Some(cold) => line("replay cold", spread(&cold.events_per_s)),
         None => line("replay cold", "not measured: the page cache could not be emptied".to_owned()),
     }
+    if let Some(recovery) = &report.recovery {
+        let (killed, back) = killed(recovery);
+        line("replay killed", killed);
+        line("  back", back);
+    }
     line("ratio", format!("{:.1} : 1, replay to ingest", report.ratio_replay_to_ingest));
     if report.keys > 0 {
-        line("state", format!("{} open keys at most", count(report.keys)));
+        let each = report.state_bytes_per_key.map(|bytes| format!(", {bytes:.0} bytes each")).unwrap_or_default();
+        line("state", format!("{} open keys at most{each}", count(report.keys)));
     }
     line("commits", format!("{}, at most {} ms apart", count(report.commits), report.commit_interval_ms));
     line("log", format!("{} MB, codec {}", per_million(report.log_bytes as f64), report.codec));
@@ -95,7 +102,38 @@ pub fn bench(report: &BenchReport) -> String {
     let sums: Vec<String> = report.output_sums.iter().map(|(name, sum)| format!("{name} {sum}")).collect();
     line("output sums", format!("{}, as expected", sums.join(", ")));
     line("checksum", report.output_checksum.clone());
+    if !report.run_dir.is_empty() {
+        line("all figures", format!("{}/run.json, percentiles in latency.hgrm", report.run_dir));
+    }
+    if let Some(comparison) = &report.comparison {
+        text.push('\n');
+        text.push_str(&text_baseline::baseline(comparison));
+    }
     text
+}
+
+/// `once, same checksum, 0.61 s lost`, and how long it took to be back.
+fn killed(recovery: &Recovery) -> (String, String) {
+    let seconds = |of: fn(&Kill) -> u64| {
+        let values: Vec<f64> = recovery.kills.iter().map(|kill| of(kill) as f64).collect();
+        median(&values) / 1e3
+    };
+    let lost: Vec<f64> = recovery.kills.iter().map(|kill| kill.lost_ms as f64).collect();
+    let lost = Figure::Lost.show_spread(Spread::of(&lost).unwrap_or(Spread::only(0.0)));
+    let times = if recovery.kills.len() == 1 { "once".to_owned() } else { format!("{} times", recovery.kills.len()) };
+    let (restart, restore) = (seconds(|kill| kill.restart_ms), seconds(|kill| kill.restore_ms));
+    let back = format!("log open after {restart:.2} s, state after {restore:.2} s more");
+    (format!("{times}, same checksum, {lost} s lost"), back)
+}
+
+/// `AMD EPYC, 2 cores, Linux 6.18`.
+pub(crate) fn machine(machine: &BTreeMap<String, Value>) -> String {
+    let field = |field: &str| match machine.get(field) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => "unknown".to_owned(),
+    };
+    format!("{}, {} cores, {}", field("cpu"), field("cores"), field("os"))
 }
 
 /// `1.23 M events/s, 1.20 to 1.25 over 3 runs`
@@ -113,19 +151,8 @@ fn per_million(value: f64) -> String {
     format!("{:.2}", value / 1e6)
 }
 
-/// The middle one, or the mean of the two in the middle; 0 of none.
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => 0.0,
-        odd if odd % 2 == 1 => sorted[middle],
-        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
-    }
-}
-
-fn us(us: u64) -> String {
+/// `400 µs`, `2.1 ms`.
+pub(crate) fn us(us: u64) -> String {
     if us < 1_000 { format!("{us} µs") } else { format!("{}.{} ms", us / 1_000, us % 1_000 / 100) }
 }
 
@@ -186,7 +213,30 @@ mod tests {
             codec: "none".to_owned(),
             log_bytes: 400_000_000,
             panes: 7,
+            recovery: Some(Recovery {
+                uninterrupted_ms: 2_500,
+                kills: vec![
+                    Kill {
+                        killed_after_ms: 1_200,
+                        resumed_ms: 1_910,
+                        restart_ms: 50,
+                        restore_ms: 80,
+                        events_left: 3_000_000,
+                        lost_ms: 610,
+                    },
+                    Kill {
+                        killed_after_ms: 1_000,
+                        resumed_ms: 1_900,
+                        restart_ms: 40,
+                        restore_ms: 70,
+                        events_left: 3_500_000,
+                        lost_ms: 400,
+                    },
+                ],
+            }),
+            run_dir: "runs/20261121-031007-bench".to_owned(),
             keys: 48_310,
+            state_bytes_per_key: Some(133.4),
             output_sums: [("sessions".to_owned(), 7)].into(),
             output_checksum: "00".repeat(16),
             ..BenchReport::default()
@@ -197,12 +247,5 @@ mod tests {
     /// Without the colours.
     fn anstream_free(text: &str) -> String {
         anstream::adapter::strip_str(text).to_string()
-    }
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median(&[]), 0.0);
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
     }
 }

@@ -1,19 +1,25 @@
 //! `segno bench`: ingests generated events into a real log and replays it, each phase in a process of its own.
 
-#![expect(clippy::disallowed_methods, reason = "the command is above the engine: it reads the clock")]
+#![expect(clippy::disallowed_methods, reason = "the command is above the engine: it reads the clock and writes files")]
+
+mod limits;
+mod sweep;
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
 use benches::dataset::{DEFAULT_USERS, Dataset, Key, MAX_USERS};
-use benches::plan::{Plan, Runs};
+use benches::percentiles;
+use benches::plan::{Measured, Plan, Runs};
 use benches::process::Launcher;
 use benches::sums::{Expected, Summed};
 use engine::env::real::threads;
-use reports::text_measured;
+use reports::sweep::Swept;
+use reports::{text_measured, text_sweep};
 
+use self::sweep::Sweep;
 use crate::exit::{Exit, Usage};
 use crate::progress::Progress;
 use crate::{output, pipelines, runs, units};
@@ -36,21 +42,21 @@ pub struct Args {
     )]
     pipeline: String,
 
-    /// How many events to generate
-    #[arg(long, value_name = "N", value_parser = units::count, default_value = "20M")]
-    events: u64,
+    /// How many events to generate [default: 20M; in a sweep 5M, 2M of event sizes, 10 s of each rate]
+    #[arg(long, value_name = "N", value_parser = units::count)]
+    events: Option<u64>,
 
-    /// How many users the events are of
-    #[arg(long, value_name = "N", value_parser = users, default_value_t = Users(DEFAULT_USERS))]
-    users: Users,
+    /// How many users the events are of [default: 100k]
+    #[arg(long, value_name = "N", value_parser = users)]
+    users: Option<u32>,
 
     /// What the log is keyed by: with `event` (its id, 16 hexadecimal digits) the replay repartitions by user
     #[arg(long, value_name = "KEY", value_parser = key, default_value_t = Key::User)]
     key: Key,
 
-    /// Events per second to ingest, each measured from the moment it should have been sent; or `max`
-    #[arg(long, value_name = "N|max", value_parser = rate, default_value = "max")]
-    rate: Rate,
+    /// Events per second to ingest, each measured from the moment it should have been sent; or `max` [default: max]
+    #[arg(long, value_name = "N|max", value_parser = rate)]
+    rate: Option<Rate>,
 
     /// Partitions of the source topic; one a thread by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
@@ -68,15 +74,43 @@ pub struct Args {
     #[arg(long, value_name = "DIR", env = "SEGNO_DATA_DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
 
+    /// Also kill a replay about half way with SIGKILL and start it again, as often as --runs; the output must be the same
+    #[arg(long)]
+    kill: bool,
+
+    /// Measure at several points and show how the cost grows: rate, keys, partitions, event-size or threads
+    #[arg(long, value_name = "WHAT", value_parser = sweep::swept, conflicts_with_all = ["kill", "baseline", "min_replay", "min_ingest", "max_p99", "max_memory"])]
+    sweep: Option<Swept>,
+
+    /// The points of a sweep: `100k,1M,10M` users, `64,1KiB` bytes of an event's value, …
+    #[arg(long, value_name = "LIST", value_parser = sweep::points, requires = "sweep")]
+    points: Option<sweep::Points>,
+
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    limits: limits::Flags,
 }
+
+const DEFAULT_EVENTS: u64 = 20_000_000;
 
 const EXAMPLES: &str = "\
 Examples:
   segno bench --events 5M
-  segno bench --pipeline clickstream-minutes --events 20M --rate 200k --runs 5 --json > minutes.json";
+  segno bench --pipeline clickstream-minutes --key event --kill --json > minutes.json
+  segno bench --rate 200k --events 4M --max-p99 50ms
+  segno bench --pipeline clickstream-minutes --key event --baseline minutes.json --max-regression 5%
+  segno bench --sweep keys --points 100k,1M,10M
+  segno bench --sweep rate --runs 1
+
+The folder of the run holds run.json (every figure) and latency.hgrm (percentiles, ms, for HdrHistogram's plotter).
+
+A limit is judged by the median. With --baseline a figure that is worse by more than --max-regression fails only if the \
+runs of the two do not overlap: what lies within the spread is shown as such. Latency is compared only at a --rate. \
+Unlike runs are refused (exit 2), and so are unlike machines without --any-machine. A sweep leaves sweep.csv, sweep.json \
+and sweep.svg in its folder.";
 
 #[derive(Clone, Copy, Debug)]
 struct Rate(Option<NonZeroU64>);
@@ -90,18 +124,9 @@ fn rate(text: &str) -> Result<Rate, String> {
 }
 
 /// How many users, within what the expected sums can tell apart.
-#[derive(Clone, Copy, Debug)]
-struct Users(u32);
-
-impl std::fmt::Display for Users {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
-fn users(text: &str) -> Result<Users, String> {
+fn users(text: &str) -> Result<u32, String> {
     match u32::try_from(units::count(text)?) {
-        Ok(users @ 1..=MAX_USERS) => Ok(Users(users)),
+        Ok(users @ 1..=MAX_USERS) => Ok(users),
         _ => Err(format!("from 1 to {} M users can be generated", MAX_USERS / 1_000_000)),
     }
 }
@@ -115,6 +140,14 @@ fn key(text: &str) -> Result<Key, String> {
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let plan = args.plan()?;
+    match args.sweep {
+        Some(swept) => sweep(&args, swept, plan),
+        None => once(&args, plan),
+    }
+}
+
+fn once(args: &Args, plan: Plan) -> anyhow::Result<Exit> {
+    let limits = args.limits.read(&plan.head())?;
     let root = runs::create(args.data_dir.as_deref(), "bench")?;
     let plan = Plan { log_dir: root.join("log"), ..plan };
     let began = Instant::now();
@@ -128,14 +161,44 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     if args.data_dir.is_none() {
         plan.clean()?;
     }
-    let report = outcome?.report;
+    let Measured { mut report, latency } = outcome?;
+    report.run_dir = root.display().to_string();
+    report.comparison = limits.judge(&report);
+    write(&root.join("latency.hgrm"), &percentiles::hgrm(&latency))?;
     runs::write_report(&root, &report)?;
     if args.json {
         output::json(&report)?;
     } else {
         output::text(&text_measured::bench(&report))?;
     }
+    let held = report.comparison.is_none_or(|comparison| comparison.held);
+    Ok(if held { Exit::Held } else { Exit::TooSlow })
+}
+
+fn sweep(args: &Args, swept: Swept, plan: Plan) -> anyhow::Result<Exit> {
+    let own = match swept {
+        Swept::Rate => args.rate.is_some().then_some("--rate"),
+        Swept::Keys => args.users.is_some().then_some("--users"),
+        Swept::Partitions => args.partitions.is_some().then_some("--partitions"),
+        Swept::EventSize => None,
+        Swept::Threads => args.threads.is_some().then_some("--threads"),
+    };
+    if let Some(own) = own {
+        return Err(Usage(format!("{own} is what --sweep {swept} changes; choose its --points")).into());
+    }
+    let sweep = Sweep::new(swept, plan, args.events, args.partitions, args.points.clone())?;
+    let root = runs::create(args.data_dir.as_deref(), "sweep")?;
+    let report = sweep.run(&launcher()?, &root)?;
+    if args.json {
+        output::json(&report)?;
+    } else {
+        output::text(&text_sweep::sweep(&report))?;
+    }
     Ok(Exit::Held)
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
 }
 
 impl Args {
@@ -145,7 +208,7 @@ impl Args {
         let summed = Summed::of(&self.pipeline).ok_or_else(|| {
             Usage(format!("there are no expected sums for `{}`, so no speed could be shown", self.pipeline))
         })?;
-        if self.events == 0 {
+        if self.events == Some(0) {
             return Err(Usage("--events 0 leaves nothing to measure".to_owned()).into());
         }
         let threads = self.threads.map_or_else(threads::cores, NonZeroUsize::get);
@@ -153,11 +216,21 @@ impl Args {
             pipeline: self.pipeline.clone(),
             summed,
             topic: workload.source_topic().to_owned(),
-            dataset: Dataset { events: self.events, users: self.users.0, key: self.key },
-            rate: self.rate.0.map(NonZeroU64::get),
+            dataset: Dataset {
+                events: self.events.unwrap_or(DEFAULT_EVENTS),
+                users: self.users.unwrap_or(DEFAULT_USERS),
+                key: self.key,
+                value_bytes: None,
+            },
+            rate: self.rate.and_then(|rate| rate.0).map(NonZeroU64::get),
             partitions: self.partitions.unwrap_or(i32::try_from(threads).unwrap_or(i32::MAX)),
             threads,
-            runs: Runs { ingest: self.runs, warm: self.runs, cold: self.runs },
+            runs: Runs {
+                ingest: self.runs,
+                warm: self.runs,
+                cold: self.runs,
+                kills: if self.kill { self.runs } else { 0 },
+            },
             log_dir: PathBuf::new(),
         })
     }

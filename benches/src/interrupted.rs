@@ -1,0 +1,86 @@
+//! A replay that is killed about half way and started again: what the interruption costs.
+//!
+//! In: a log that was replayed before, and how long that took. Out: [`Kill`]: how long both parts took, and the output's
+//! sums, which must be those of a replay that nobody disturbed.
+//!
+//! The first part is a process of its own that ends by SIGKILL at a random moment in the middle third of the time that a
+//! replay takes. The second is the same command for the same version of the pipeline: it recovers the log, takes the
+//! transactions over, and goes on from the last commit. Its time counts from the moment it is started.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, bail};
+use reports::bench::Kill;
+
+use crate::phase::PhaseOutcome;
+use crate::plan::Plan;
+use crate::process::Launcher;
+use crate::replay::ReplayOutcome;
+
+/// How often a replay may end before it is killed.
+const TRIES: u32 = 5;
+
+/// Kills one replay and starts it again. `versions` are taken from `version` up, one a try.
+///
+/// # Errors
+/// When a phase fails, or every replay is done before its kill.
+pub fn kill_once(
+    plan: &Plan,
+    launcher: &Launcher,
+    version: &mut u32,
+    uninterrupted: Duration,
+) -> anyhow::Result<(Kill, ReplayOutcome)> {
+    for _ in 0..TRIES {
+        *version += 1;
+        let phase = plan.replay_phase(*version, false);
+        let mut first = launcher.start(&phase)?;
+        let started = first.wait_for_start()?;
+        let due = started + uninterrupted.mul_f64(moment());
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let killed_after = started.elapsed();
+        if !first.kill()? {
+            continue;
+        }
+        let mut second = launcher.start(&phase)?;
+        let (spawned, started) = (second.spawned, second.wait_for_start()?);
+        let PhaseOutcome::Replay(outcome) = second.outcome()? else { bail!("a replay answered with something else") };
+        if outcome.events == 0 {
+            // Everything was committed, only the output was not read back yet.
+            continue;
+        }
+        let restart = started - spawned;
+        let resumed = restart + Duration::try_from_secs_f64(outcome.seconds).context("a replay took no time")?;
+        let kill = Kill {
+            killed_after_ms: ms(killed_after),
+            resumed_ms: ms(resumed),
+            restart_ms: ms(restart),
+            restore_ms: (outcome.restore_s * 1e3) as u64,
+            events_left: outcome.events,
+            lost_ms: ms(killed_after + resumed) as i64 - ms(uninterrupted) as i64,
+        };
+        return Ok((kill, outcome));
+    }
+    bail!("{TRIES} replays were done before they could be killed half way: take more --events");
+}
+
+/// Between a third and two thirds, by the clock's last digits.
+fn moment() -> f64 {
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+    let draw = u64::from(nanos).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 11;
+    (1.0 + draw as f64 / (1u64 << 53) as f64) / 3.0
+}
+
+fn ms(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_moment_lies_in_the_middle_third() {
+        for _ in 0..100 {
+            let moment = super::moment();
+            assert!((1.0 / 3.0..2.0 / 3.0).contains(&moment), "{moment}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What several runs of one thing came to: the median, and how far apart they lie.
+
+use serde::{Deserialize, Serialize};
+
+/// Of at least one run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Spread {
+    /// `None` of no runs.
+    pub fn of(values: &[f64]) -> Option<Spread> {
+        let least = values.iter().copied().min_by(f64::total_cmp)?;
+        let most = values.iter().copied().max_by(f64::total_cmp)?;
+        Some(Spread { median: median(values), least, most })
+    }
+
+    /// Of whole numbers.
+    pub fn of_whole(values: &[u64]) -> Option<Spread> {
+        Spread::of(&values.iter().map(|value| *value as f64).collect::<Vec<_>>())
+    }
+
+    /// Something that is known once.
+    pub fn only(value: f64) -> Spread {
+        Spread { median: value, least: value, most: value }
+    }
+
+    #[must_use]
+    pub fn scaled(self, factor: f64) -> Spread {
+        Spread { median: self.median * factor, least: self.least * factor, most: self.most * factor }
+    }
+
+    /// Whether some run of the one lies between runs of the other.
+    pub fn overlaps(self, other: Spread) -> bool {
+        self.least <= other.most && other.least <= self.most
+    }
+}
+
+/// The middle one, or the mean of the two in the middle; 0 of none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => sorted[middle],
+        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[]), 0.0);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn spreads_overlap_when_they_share_a_value() {
+        let spread = |values: &[f64]| Spread::of(values).expect("some runs");
+        assert_eq!(Spread::of(&[]), None);
+        assert_eq!(spread(&[2.0, 1.0, 4.0]), Spread { median: 2.0, least: 1.0, most: 4.0 });
+        assert!(spread(&[1.0, 3.0]).overlaps(spread(&[3.0, 5.0])));
+        assert!(spread(&[1.0, 9.0]).overlaps(spread(&[3.0, 5.0])));
+        assert!(!spread(&[1.0, 2.9]).overlaps(spread(&[3.0, 5.0])));
+        assert!(!spread(&[6.0]).overlaps(spread(&[3.0, 5.0])));
+    }
+}
