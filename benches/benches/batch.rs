@@ -1,41 +1,27 @@
-//! Record batches in memory: building, checking, reading.
+//! Record batches in memory, of the measured clickstream: building, checking, reading.
+//!
+//! The framing of an event is `batch/decode/none`: header, checksum and every record's fields. `scan/checked` is the header
+//! and the checksum alone.
 
 use std::hint::black_box;
 
+use benches::stages::Input;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use engine::record::{BatchBuilder, Compression, ProducerStamp, batches, batches_trusted};
-use engine::types::Timestamp;
+use engine::record::{BatchBuilder, Compression, ProducerStamp, Record, batches, batches_trusted};
+use workloads::clickstream::Settings;
 
 const RECORDS: usize = 8_000;
 
-/// Keys and values of the size of a click, with digits that change as a click's do.
-fn clicks() -> Vec<(i64, String, Vec<u8>)> {
-    let mut state = 42u64;
-    let mut draw = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state >> 33
-    };
-    let click = |index| {
-        let user = format!("user-{}", draw() % 10_000);
-        let mut value = vec![0, 1, 2, 3, 4];
-        value.extend_from_slice(&draw().to_be_bytes());
-        value.extend_from_slice(&(index as u64 * 13).to_be_bytes());
-        value.extend_from_slice(user.as_bytes());
-        value.extend_from_slice(&(draw() as u16).to_be_bytes());
-        (1_700_000_000_000 + index as i64 * 13, user, value)
-    };
-    (0..RECORDS).map(click).collect()
-}
-
-fn build(builder: &mut BatchBuilder, clicks: &[(i64, String, Vec<u8>)]) -> bytes::Bytes {
-    for (timestamp, key, value) in clicks {
-        builder.push(Timestamp(*timestamp), Some(key.as_bytes()), Some(value), &[]);
+fn build(builder: &mut BatchBuilder, clicks: &Input) -> bytes::Bytes {
+    for index in 0..clicks.len() {
+        let Record { timestamp, key, value, .. } = clicks.record(index, 0);
+        builder.push(timestamp, key, value, &[]);
     }
     builder.finish(ProducerStamp::NONE)
 }
 
 fn batch(c: &mut Criterion) {
-    let clicks = clicks();
+    let clicks = Input::clicks(Settings::at_density(RECORDS as u64));
     for (name, compression) in [("none", Compression::None), ("lz4", Compression::Lz4)] {
         let mut builder = BatchBuilder::new(compression);
         let bytes = build(&mut builder, &clicks);

@@ -6,93 +6,50 @@
 
 use std::sync::Arc;
 
+use benches::stages::{BOUND, Fed, Input, counted, undecoded};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-
-use engine::record::{Compression, Record};
-use engine::stream::aggregates::Count;
-use engine::stream::{Deployment, Keyed, Outbox, Pipeline, Source, Window, Windowed};
-use engine::types::{Millis, Offset, Timestamp};
+use engine::stream::Deployment;
+use engine::types::Millis;
 use sim::workload::{Shape, Workload};
-use workloads::click::Click;
 use workloads::clickstream::{Clickstream, Settings};
 use workloads::pipelines::ClickPipeline;
 
 const EVENTS: usize = 400_000;
 const FIRE_EVERY: usize = 4_096;
-const COMMIT_EVERY: usize = 100_000;
-const BOUND: Millis = Millis(30_000);
+/// In fires: about 100 000 events.
+const COMMIT_EVERY: usize = 25;
 
-/// Keys and values in one buffer, as in a batch.
-struct Input {
-    bytes: Vec<u8>,
-    /// Timestamp, where the key begins, where the value begins, where it ends.
-    records: Vec<(i64, usize, usize, usize)>,
-}
-
-fn input() -> Input {
-    let (mut bytes, mut records) = (Vec::new(), Vec::with_capacity(EVENTS));
-    let (mut key, mut value) = (Vec::new(), Vec::new());
-    for record in Clickstream::new(Settings::at_density(EVENTS as u64)).iter() {
-        key.clear();
-        value.clear();
-        Click::encode_record(&record, true, &mut key, &mut value);
-        let at = bytes.len();
-        bytes.extend_from_slice(&key);
-        bytes.extend_from_slice(&value);
-        records.push((record.ts_ms, at, at + key.len(), bytes.len()));
-    }
-    Input { bytes, records }
+/// The dataset in parts, after each of which the task fires.
+fn inputs() -> Vec<Input> {
+    let stream = Clickstream::new(Settings::at_density(EVENTS as u64));
+    (0..EVENTS).step_by(FIRE_EVERY).map(|from| Input::part(&stream, from as u64, FIRE_EVERY as u64)).collect()
 }
 
 /// Runs a fresh task over the whole input; returns the panes, so that nothing is left out.
-fn replay(deployment: &Deployment, input: &Input) -> u64 {
-    let mut task = deployment.task(deployment.tasks()[0]);
-    let mut out = Outbox::new(Compression::None);
-    task.restored(&[None]).expect("a fresh task");
-    for (index, (timestamp, key, value, end)) in input.records.iter().enumerate() {
-        let record = Record {
-            offset: Offset(index as i64),
-            timestamp: Timestamp(*timestamp),
-            key: Some(&input.bytes[*key..*value]),
-            value: Some(&input.bytes[*value..*end]),
-            raw_headers: &[],
-        };
-        task.process(0, &[record], &mut out).expect("a good record");
-        if index % FIRE_EVERY == 0 {
-            task.fire(&mut out);
-        }
+fn replay(deployment: &Deployment, inputs: &[Input]) -> u64 {
+    let mut fed = Fed::new(deployment);
+    for (index, input) in inputs.iter().enumerate() {
+        fed.feed(input);
+        fed.task.fire(&mut fed.out);
         if index % COMMIT_EVERY == 0 {
-            task.prepare_commit(&mut out);
-            out.drain(|_, batch| batch.clear());
+            fed.commit();
         }
     }
-    task.prepare_commit(&mut out);
-    task.stats().panes
+    fed.task.prepare_commit(&mut fed.out);
+    fed.task.stats().panes
 }
-
-fn bare(windows: impl FnOnce(Keyed<Undecoded>) -> Windowed<Undecoded>) -> Deployment {
-    let source = Source { topic: "source".to_owned(), partitions: 1, bound: BOUND };
-    let decode: fn(&Record<'_>) -> Result<(), engine::stream::DecodeError> = |_| Ok(());
-    let keyed = Pipeline::named("bench").source(source, decode).key_by_record();
-    let encode = |_: &[u8], _: Window, count: &u64, out: &mut Vec<u8>| out.extend_from_slice(&count.to_be_bytes());
-    let pipeline = windows(keyed).aggregate("state", Count::of()).output(encode).expect("a pipeline");
-    Deployment::new(Arc::new(pipeline), 1)
-}
-
-/// A decoder that looks at nothing.
-type Undecoded = engine::stream::Decoder<fn(&Record<'_>) -> Result<(), engine::stream::DecodeError>>;
 
 fn windows(criterion: &mut Criterion) {
-    let input = input();
+    let inputs = inputs();
     let mut group = criterion.benchmark_group("window");
     group.throughput(Throughput::Elements(EVENTS as u64)).sample_size(10);
     let gap = Millis(30 * 60_000);
     let bare = [
-        ("sessions", bare(|keyed| keyed.sessions(gap, Millis(0)))),
-        ("tumbling", bare(|keyed| keyed.tumbling(Millis(60_000), Millis(0)))),
+        ("sessions", counted(undecoded().key_by_record().sessions(gap, Millis(0)))),
+        ("tumbling", counted(undecoded().key_by_record().tumbling(Millis(60_000), Millis(0)))),
     ];
     for (name, deployment) in &bare {
-        group.bench_function(BenchmarkId::from_parameter(name), |bench| bench.iter(|| replay(deployment, &input)));
+        group.bench_function(BenchmarkId::from_parameter(name), |bench| bench.iter(|| replay(deployment, &inputs)));
     }
     group.finish();
 
@@ -102,7 +59,7 @@ fn windows(criterion: &mut Criterion) {
         Shape { partitions: 1, keyed_by_record: true, repartitions: 1, bound: BOUND, allowed_lateness: Millis(0) };
     for pipeline in ClickPipeline::ALL {
         let deployment = Deployment::new(Arc::new(pipeline.pipeline(&shape).expect("a pipeline")), 1);
-        group.bench_function(pipeline.name(), |bench| bench.iter(|| replay(&deployment, &input)));
+        group.bench_function(pipeline.name(), |bench| bench.iter(|| replay(&deployment, &inputs)));
     }
     group.finish();
 }

@@ -22,4 +22,5 @@ pub mod phase;
 pub mod plan;
 pub mod process;
 pub mod replay;
+pub mod stages;
 pub mod sums;
