@@ -36,7 +36,9 @@ fn replay(deployment: &Deployment, inputs: &[Input]) -> u64 {
         }
     }
     fed.task.prepare_commit(&mut fed.out);
-    fed.task.stats().panes
+    let stats = fed.task.stats();
+    assert_eq!((stats.rejected, stats.accepted + stats.duplicates), (0, EVENTS as u64), "every event was read");
+    stats.panes
 }
 
 fn windows(criterion: &mut Criterion) {
