@@ -11,6 +11,7 @@
     reason = "the benchmark is above the engine: it measures wall time and reads files"
 )]
 
+pub mod bare;
 pub mod cache;
 pub mod dataset;
 pub mod ingest;

@@ -1,5 +1,6 @@
 //! The subcommands: a file each with `Args` (whose comment is its help) and `run`, and a line in the list below.
 
+mod bare_loop;
 mod bench;
 mod bench_phase;
 mod dataset;
@@ -25,6 +26,8 @@ macro_rules! commands {
 }
 
 commands! {
+    #[command(hide = true)]
+    BareLoop = bare_loop,
     Bench = bench,
     #[command(hide = true)]
     BenchPhase = bench_phase,
