@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kafka_protocol::messages::{RequestKind, ResponseKind};
 
 use super::shared::Shared;
-use super::{BrokerError, cluster, committed, fetch, produce, transactions};
+use super::{BrokerError, cluster, committed, deletion, fetch, produce, transactions};
 
 /// Answers `request`, which is of a version of the table.
 ///
@@ -22,6 +22,7 @@ pub async fn answer(shared: &Arc<Shared>, version: i16, request: RequestKind) ->
         RequestKind::CreateTopics(request) => {
             shared.detached(cluster::create_topics(shared.clone(), version, request)).await?.into()
         }
+        RequestKind::DeleteRecords(request) => deletion::delete_records(shared, request).await?.into(),
         RequestKind::InitProducerId(request) => {
             shared.detached(transactions::init_producer_id(shared.clone(), request)).await?.into()
         }

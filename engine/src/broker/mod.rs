@@ -2,7 +2,7 @@
 //!
 //! What decides is synchronous and does no I/O: [`coordinator`] (transactions), [`offsets`] (what groups have committed),
 //! [`topics`], and the log's own state. Around them stands a thin shell that appends what they decide and waits until it
-//! is durable: [`produce`], [`fetch`], [`transactions`], [`committed`], [`cluster`], all entered through [`dispatch`],
+//! is durable: [`produce`], [`fetch`], [`transactions`], [`committed`], [`deletion`], [`cluster`], all entered through [`dispatch`],
 //! from a [`connection`] or from this process. [`recovery`] builds the state from the logs.
 //!
 //! Invariant: nothing is acknowledged before it is durable, and no decision is acted on before it is.
@@ -14,6 +14,7 @@ mod committed;
 mod config;
 mod connection;
 mod coordinator;
+mod deletion;
 mod dispatch;
 mod error;
 mod fetch;
@@ -99,8 +100,9 @@ impl Broker {
         drop(lock);
     }
 
-    /// Deletes the records of `partition` below `offset`, durably; of those that are stable, so at most up to the last
-    /// stable offset. Answers where the log starts now; `None` when there is no such partition.
+    /// What a DeleteRecords request does: deletes the records of `partition` below `offset`, durably; of those that are
+    /// stable, so at most up to the last stable offset. Answers where the log starts now; `None` when there is no such
+    /// partition.
     ///
     /// # Errors
     /// When the log cannot say whether its start has moved: the broker ends.
@@ -110,10 +112,7 @@ impl Broker {
         offset: Offset,
     ) -> Result<Option<Offset>, BrokerError> {
         let Some(log) = self.shared.topics().log(&partition.topic, partition.partition) else { return Ok(None) };
-        let shared = self.shared.clone();
-        // Not to be left halfway when the caller goes away.
-        let moved = async move { log.delete_below(offset).await.map_err(|error| shared.log_failed(&log, error)) };
-        self.shared.detached(moved).await.map(Some)
+        deletion::delete_below(&self.shared, &log, offset).await.map(Some)
     }
 
     /// Resolves when a write or sync failed: what is durable is unknown, and the process must end. For ever pending

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, GroupId, ListOffsetsRequest, MetadataRequest, OffsetFetchRequest, ResponseKind,
-    TopicName,
+    BrokerId, CreateTopicsRequest, DeleteRecordsRequest, GroupId, ListOffsetsRequest, MetadataRequest,
+    OffsetFetchRequest, ResponseKind, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -171,6 +172,27 @@ impl Client {
             about: about("list offsets of", partition).to_string(),
             reason: format!("a log always has its {spec:?} offset"),
         })
+    }
+
+    /// Deletes the partition's records below an offset, durably; at most up to the last stable offset. Answers where the
+    /// log starts now, which is never lower than before.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the log does not reach that far, or is one of the broker's own.
+    pub async fn delete_records(&self, partition: &TopicPartition, below: Offset) -> Result<Offset, ClientError> {
+        let about = about("delete records of", partition);
+        let asked = DeleteRecordsPartition::default().with_partition_index(partition.partition.0).with_offset(below.0);
+        let topic = DeleteRecordsTopic::default().with_name(topic_name(&partition.topic)).with_partitions(vec![asked]);
+        let timeout_ms = self.config().request_timeout.as_millis() as i32;
+        let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(timeout_ms);
+        self.exchange(about, None, Duration::ZERO, request.into(), |response| {
+            let ResponseKind::DeleteRecords(response) = response else { return Err(misfit(about, &response)) };
+            let found = response.topics.first().and_then(|topic| topic.partitions.first());
+            let found = found.ok_or_else(|| lacks(about, "the partition"))?;
+            check(found.error_code, None)?;
+            Ok(Offset(found.low_watermark))
+        })
+        .await
     }
 
     /// The group's committed offset of each partition, in the order of `partitions`; `None` where it has none. With

@@ -25,6 +25,7 @@ pub const TABLE: &[ApiRange] = &[
     range(ApiKey::FindCoordinator, 3, 4),
     range(ApiKey::ApiVersions, 0, 4),
     range(ApiKey::CreateTopics, 2, 5),
+    range(ApiKey::DeleteRecords, 0, 2),
     range(ApiKey::InitProducerId, 2, 5),
     range(ApiKey::EndTxn, 5, 5),
     range(ApiKey::TxnOffsetCommit, 5, 5),

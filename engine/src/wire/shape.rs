@@ -168,6 +168,17 @@ impl<'a> Walk<'a> {
                 })?;
                 self.skip(4 + 1)?;
             }
+            ApiKey::DeleteRecords => {
+                self.array(|topic| {
+                    topic.text()?;
+                    topic.array(|partition| {
+                        partition.skip(4 + 8)?;
+                        partition.tags()
+                    })?;
+                    topic.tags()
+                })?;
+                self.skip(4)?;
+            }
             ApiKey::InitProducerId => {
                 self.text()?;
                 self.skip(4 + if v >= 3 { 8 + 2 } else { 0 })?;

@@ -4,8 +4,9 @@ use engine::broker::BrokerError;
 use engine::env::Point;
 use engine::wire::TransportError;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::ProduceRequest;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{DeleteRecordsRequest, ProduceRequest, ResponseKind};
 
 use crate::world::{Client, World, Writer, batch, topic_name};
 
@@ -244,6 +245,49 @@ fn a_transaction_that_nobody_knows_is_aborted_at_the_next_start() {
         assert_eq!(client.values("t", 0, true).await, [""; 0]);
         assert_eq!(client.values("t", 0, false).await, ["a"]);
         assert_eq!(client.offset("g", "t", 0, true).await, Ok(-1));
+    });
+    running.stop();
+}
+
+async fn delete_records(client: &Client, topic: &str, below: i64) -> (i16, i64) {
+    let asked = DeleteRecordsPartition::default().with_offset(below);
+    let topic = DeleteRecordsTopic::default().with_name(topic_name(topic)).with_partitions(vec![asked]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(100);
+    let ResponseKind::DeleteRecords(response) = client.call(request).await else { panic!("of another kind") };
+    let answer = &response.topics[0].partitions[0];
+    (answer.error_code, answer.low_watermark)
+}
+
+#[test]
+fn deleted_records_stay_deleted_and_an_open_transaction_keeps_its_beginning() {
+    let world = World::new();
+    let running = world.start();
+    let writer = running.run(async {
+        let client = &running.client;
+        client.create("t", 1).await.expect("created");
+        for value in ["a", "b", "c"] {
+            client.produce(None, "t", 0, batch(None, false, &[value])).await.expect("written");
+        }
+        let writer = client.init("x").await;
+        client.write("x", writer, 0, "t", 0, "open").await.expect("written");
+        assert_eq!(delete_records(client, "t", 2).await, (0, 2));
+        assert_eq!(delete_records(client, "t", 1).await, (0, 2), "the start never moves back");
+        assert_eq!(delete_records(client, "t", 5).await, (ResponseError::OffsetOutOfRange.code(), -1));
+        assert_eq!(delete_records(client, "nowhere", 0).await.0, ResponseError::UnknownTopicOrPartition.code());
+        let own = delete_records(client, "__transaction_state", 1).await;
+        assert_eq!(own, (ResponseError::InvalidTopicException.code(), -1), "the broker's own");
+        writer
+    });
+    running.crash();
+    let running = world.start();
+    running.run(async {
+        let client = &running.client;
+        assert_eq!(client.list_offset("t", 0, -2, false).await, Ok((2, -1)));
+        assert_eq!(delete_records(client, "t", -1).await, (0, 3), "held at the open transaction");
+        assert!(client.end("x", writer, true).await.is_ok());
+        assert_eq!(client.fetch("t", 0, 2, true).await.error_code, ResponseError::OffsetOutOfRange.code());
+        assert_eq!(client.fetch("t", 0, 3, true).await.error_code, 0);
+        assert_eq!(delete_records(client, "t", -1).await, (0, 5), "the marker, too");
     });
     running.stop();
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use engine::env::Duplex;
 use engine::wire::{api, frame};
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, MetadataRequest, ProduceRequest, RequestKind, ResponseKind,
+    ApiKey, ApiVersionsRequest, DeleteRecordsRequest, MetadataRequest, ProduceRequest, RequestKind, ResponseKind,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -197,6 +198,11 @@ fn sample(key: ApiKey, version: i16) -> RequestKind {
                 .with_replication_factor(1);
             let again = topic.clone().with_name(topic_name("t"));
             CreateTopicsRequest::default().with_topics(vec![topic, again]).into()
+        }
+        ApiKey::DeleteRecords => {
+            let asked = DeleteRecordsPartition::default().with_offset(-1);
+            let topic = DeleteRecordsTopic::default().with_name(topic_name("t")).with_partitions(vec![asked]);
+            DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(100).into()
         }
         ApiKey::InitProducerId => InitProducerIdRequest::default()
             .with_transactional_id(Some(TransactionalId(text("x"))))

@@ -12,6 +12,7 @@ use engine::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 use engine::wire::{Transport, TransportError};
 use kafka_protocol::ResponseError as E;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
@@ -103,10 +104,7 @@ impl Model {
     }
 
     pub fn delete_below(&self, topic: &str, partition: i32, offset: i64) {
-        let mut core = locked(&self.core);
-        let log = core.logs.get_mut(&(topic.to_owned(), partition)).expect("a log");
-        log.start = offset;
-        log.batches.retain(|(header, _)| header.next_offset().0 > offset);
+        locked(&self.core).logs.get_mut(&(topic.to_owned(), partition)).expect("a log").delete_below(offset);
     }
 
     /// Whether any transaction is open anywhere.
@@ -142,6 +140,7 @@ impl Model {
             RequestKind::Metadata(request) => locked(&self.core).metadata(&request).into(),
             RequestKind::OffsetFetch(request) => locked(&self.core).offset_fetch(&request).into(),
             RequestKind::CreateTopics(request) => locked(&self.core).create_topics(&request).into(),
+            RequestKind::DeleteRecords(request) => locked(&self.core).delete_records(&request).into(),
             RequestKind::InitProducerId(request) => locked(&self.core).init(&request).into(),
             RequestKind::EndTxn(request) => locked(&self.core).end(&request).into(),
             RequestKind::TxnOffsetCommit(request) => locked(&self.core).offset_commit(&request).into(),
@@ -165,6 +164,11 @@ impl Model {
 impl Partition {
     fn stable(&self) -> i64 {
         self.open.values().copied().min().unwrap_or(self.next)
+    }
+
+    fn delete_below(&mut self, offset: i64) {
+        self.start = offset;
+        self.batches.retain(|(header, _)| header.next_offset().0 > offset);
     }
 
     fn append(&mut self, bytes: &[u8]) -> i64 {
@@ -348,6 +352,27 @@ impl Core {
             topics.push(TxnOffsetCommitResponseTopic::default().with_name(name).with_partitions(partitions));
         }
         TxnOffsetCommitResponse::default().with_topics(topics)
+    }
+
+    fn delete_records(&mut self, request: &DeleteRecordsRequest) -> DeleteRecordsResponse {
+        let topics = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|asked| {
+                let answer = DeleteRecordsPartitionResult::default().with_partition_index(asked.partition_index);
+                let Some(log) = self.logs.get_mut(&(topic.name.as_str().to_owned(), asked.partition_index)) else {
+                    return answer.with_error_code(E::UnknownTopicOrPartition.code());
+                };
+                if asked.offset > log.next {
+                    return answer.with_error_code(E::OffsetOutOfRange.code());
+                }
+                let start = asked.offset.min(log.stable());
+                if start > log.start {
+                    log.delete_below(start);
+                }
+                answer.with_low_watermark(log.start)
+            });
+            DeleteRecordsTopicResult::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+        });
+        DeleteRecordsResponse::default().with_topics(topics.collect())
     }
 
     fn offset_fetch(&self, request: &OffsetFetchRequest) -> OffsetFetchResponse {

@@ -5,6 +5,8 @@ use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
@@ -27,11 +29,11 @@ use kafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 use kafka_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, BrokerId, CreateTopicsRequest, CreateTopicsResponse, EndTxnRequest,
-    EndTxnResponse, FetchRequest, FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId,
-    InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    MetadataResponse, OffsetFetchRequest, OffsetFetchResponse, ProduceRequest, ProduceResponse, ProducerId, TopicName,
-    TransactionalId, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    ApiVersionsRequest, ApiVersionsResponse, BrokerId, CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest,
+    DeleteRecordsResponse, EndTxnRequest, EndTxnResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, GroupId, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse, ProduceRequest,
+    ProduceResponse, ProducerId, TopicName, TransactionalId, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -146,6 +148,11 @@ fn request(key: ApiKey, version: i16) -> RequestKind {
                 .with_assignments(vec![assignment])
                 .with_configs(vec![config]);
             CreateTopicsRequest::default().with_topics(vec![asked]).with_timeout_ms(9).with_validate_only(true).into()
+        }
+        ApiKey::DeleteRecords => {
+            let partition = DeleteRecordsPartition::default().with_partition_index(1).with_offset(7);
+            let data = DeleteRecordsTopic::default().with_name(topic()).with_partitions(vec![partition]);
+            DeleteRecordsRequest::default().with_topics(vec![data]).with_timeout_ms(9).into()
         }
         ApiKey::InitProducerId => {
             let mut request = InitProducerIdRequest::default()
@@ -280,6 +287,14 @@ fn response(key: ApiKey, version: i16) -> ResponseKind {
                 topic.replication_factor = 1;
             }
             CreateTopicsResponse::default().with_topics(vec![topic]).into()
+        }
+        ApiKey::DeleteRecords => {
+            let partition = DeleteRecordsPartitionResult::default()
+                .with_partition_index(1)
+                .with_low_watermark(7)
+                .with_error_code(1);
+            let topic = DeleteRecordsTopicResult::default().with_name(topic()).with_partitions(vec![partition]);
+            DeleteRecordsResponse::default().with_topics(vec![topic]).into()
         }
         ApiKey::InitProducerId => {
             InitProducerIdResponse::default().with_producer_id(ProducerId(7)).with_producer_epoch(8).into()
