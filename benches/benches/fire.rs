@@ -74,7 +74,7 @@ fn fire(criterion: &mut Criterion) {
             for _ in 0..times {
                 fed.feed(&each);
                 let began = now();
-                fed.task.prepare_commit(&mut fed.out);
+                fed.task.prepare_commit(&mut fed.out, false);
                 spent += began.elapsed();
                 fed.forget();
             }

@@ -35,7 +35,7 @@ fn replay(deployment: &Deployment, inputs: &[Input]) -> u64 {
             fed.commit();
         }
     }
-    fed.task.prepare_commit(&mut fed.out);
+    fed.task.prepare_commit(&mut fed.out, false);
     let stats = fed.task.stats();
     assert_eq!((stats.rejected, stats.accepted + stats.duplicates), (0, EVENTS as u64), "every event was read");
     stats.panes

@@ -108,7 +108,7 @@ impl Fed {
 
     /// Commits; what was to be written is forgotten.
     pub fn commit(&mut self) {
-        self.task.prepare_commit(&mut self.out);
+        self.task.prepare_commit(&mut self.out, false);
         self.forget();
     }
 

@@ -20,7 +20,7 @@ use engine::stream::aggregates::Count;
 use engine::stream::worker::{
     Stop, TaskError, TaskSummary, Until, WorkerSettings, WorkerSummary, prepare, run_task, run_worker,
 };
-use engine::stream::{CodecError, DecodeError, Deployment, PayloadCodec, Pipeline, Source, TaskId, Window};
+use engine::stream::{CodecError, DecodeError, Deployment, PayloadCodec, Pipeline, Source, TaskFault, TaskId, Window};
 use engine::types::{Millis, Offset, Partition, Timestamp, TopicPartition};
 use engine::wire::Transport;
 use kafka_protocol::messages::RequestKind;
@@ -314,6 +314,66 @@ async fn a_task_goes_on_while_its_commit_is_written_until_too_much_gathers() {
         assert_eq!(rounds > 5, goes_on, "{rounds} rounds while a commit is under way, flush_bytes {flush_bytes}");
         running.abort();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_restore_reads_is_bounded_however_long_the_history() {
+    const EVERY: u32 = 4;
+    const ROUND: i64 = 20;
+    const ROUNDS: i64 = 150;
+    let bench = Bench::new(false).await;
+    let task = TaskId { stage: 0, partition: Partition(0) };
+    let changelog = bench.deployment.task(task).changelog().expect("it keeps state").clone();
+    let (mut most, mut instances) = (0, 0);
+    for round in 0..ROUNDS {
+        bench.write(round * ROUND, ROUND, false).await;
+        let input = TopicPartition::new("events", 0);
+        let end = bench.client.stable_end(&input).await.expect("end");
+        let settings = WorkerSettings { snapshot_every: EVERY, ..settings() };
+        let (env, client, deployment) = (bench.env.clone(), bench.client.clone(), bench.deployment.clone());
+        let until = Until::Reached([(input, end)].into());
+        let running =
+            tokio::spawn(
+                async move { run_task(&env, &client, &deployment, task, &settings, until, Stop::never()).await },
+            );
+        if round % 3 == 1 {
+            // Killed somewhere in its life: while it restores, processes, commits or trims.
+            tokio::time::sleep(Duration::from_millis(round as u64 % 13)).await;
+            running.abort();
+        } else {
+            let summary = running.await.expect("no panic").expect("ends well");
+            most = most.max(summary.restored);
+            instances += 1;
+        }
+    }
+    let start = bench.client.log_start(&changelog).await.expect("start");
+    let end = bench.client.stable_end(&changelog).await.expect("end");
+    // A round touches a few keys per window; a snapshot holds those of the windows that are open, and then come at most so
+    // many commits.
+    let bound = u64::from(2 * EVERY) * 2 * ROUND as u64;
+    assert!(instances == 2 * ROUNDS / 3 && end.0 as u64 > 3 * bound, "{instances} instances, {end} records in all");
+    assert!(most <= bound && start > Offset::ZERO, "{most} of {end} records were read, starting at {start}");
+    bench.write(ROUNDS * ROUND, 0, true).await;
+    bench.run(Until::EndOfInput).await;
+    assert_same(&bench.table().await, &expected(0, ROUNDS * ROUND, false).0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changelog_that_begins_with_half_a_state_is_refused() {
+    let bench = Bench::new(false).await;
+    bench.write(0, 100, false).await;
+    let task = TaskId { stage: 0, partition: Partition(0) };
+    let changelog = bench.deployment.task(task).changelog().expect("it keeps state").clone();
+    let input = TopicPartition::new("events", 0);
+    let end = bench.client.stable_end(&input).await.expect("end");
+    let until = Until::Reached([(input, end)].into());
+    let settings = settings();
+    let run = |until| run_task(&bench.env, &bench.client, &bench.deployment, task, &settings, until, Stop::never());
+    run(until.clone()).await.expect("ends well");
+    let start = bench.client.delete_records(&changelog, Offset(1)).await.expect("deleted");
+    let error = run(until).await.expect_err("half a state");
+    let fault = TaskFault::NoSnapshot { changelog, start };
+    assert_eq!(error, TaskError::Fault { task, fault });
 }
 
 #[tokio::test(start_paused = true)]

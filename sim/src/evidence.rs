@@ -24,6 +24,8 @@ pub struct Evidence {
     pub data_dir: PathBuf,
     /// The broker's disk when everything was over.
     pub files: BTreeMap<PathBuf, Vec<u8>>,
+    /// What was removed from it, as it was then.
+    pub removed: BTreeMap<PathBuf, Vec<u8>>,
     /// The source topic and its number of partitions.
     pub source: String,
     pub source_partitions: i32,
@@ -119,6 +121,7 @@ pub struct History {
     pub sends: Vec<SendRecord>,
     pub polls: Vec<PollRecord>,
     pub ends: Vec<EndRecord>,
+    pub trims: Vec<TrimRecord>,
 }
 
 /// A source record that somebody tried to write. Its identity is the header `segno.send`, never reused.
@@ -180,6 +183,15 @@ pub struct EndRecord {
     pub commit: bool,
     pub asked: Moment,
     pub answered: Option<Moment>,
+}
+
+/// A task's request to delete the beginning of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrimRecord {
+    pub partition: TopicPartition,
+    /// Records below are no longer wanted.
+    pub below: Offset,
+    pub asked: Moment,
 }
 
 /// The broker's host went down; its disk as it was once the fate of the unsynced bytes was settled.

@@ -172,6 +172,7 @@ impl Phases<'_, '_> {
         Evidence {
             data_dir: DATA_DIR.into(),
             files: self.world.broker_disk().files(),
+            removed: self.world.broker_disk().removed(),
             source: self.source.to_owned(),
             source_partitions: self.plan.shape.partitions,
             live: RunNames::of(&self.deployments[0]),

@@ -77,6 +77,9 @@ pub struct EngineSettings {
     pub txn_timeout_ms: u64,
     /// Outputs beyond this go into the open transaction before its commit is due.
     pub flush_bytes: u64,
+    /// A task writes its whole state about every so many commits.
+    #[serde(default = "seldom")]
+    pub snapshot_every: u32,
     /// A send of the source's producer that takes longer is left in doubt, and the next goes ahead.
     pub patience_ms: u64,
     /// Events that the source's producer puts into one batch at most.
@@ -299,8 +302,14 @@ impl EngineSettings {
             patience_ms: *draw.pick(&[100, 300, 2_000]),
             batch_events: *draw.pick(&[1, 4, 16, 64]),
             lz4: draw.chance(1, 2),
+            snapshot_every: *draw.pick(&[1, 2, 3, 5, 20]),
         }
     }
+}
+
+/// What plans mean that were written before there was a choice.
+fn seldom() -> u32 {
+    20
 }
 
 fn draw_shape(draw: &mut Draw) -> Shape {

@@ -50,6 +50,8 @@ pub const REQUIRED_STATES: &[&str] = &[
     "torn-tail-recovered",
     "zombie-fenced",
     "state-restored",
+    "restored-from-snapshot",
+    "changelog-trimmed",
     "late-event-after-close",
     "session-bridge-after-emission",
     "needed-offset-gone",

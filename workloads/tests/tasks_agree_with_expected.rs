@@ -100,7 +100,7 @@ fn run(deployment: &Deployment, memory: &mut Memory, draw: &mut Draw) {
                 task.core.fire(&mut task.out);
             }
             1 => {
-                let offsets = task.core.prepare_commit(&mut task.out);
+                let offsets = task.core.prepare_commit(&mut task.out, false);
                 task.out.drain(|to, batch| memory.append(to, batch));
                 group.extend(task.core.inputs().iter().cloned().zip(offsets));
                 if tasks.iter().all(|task| task.core.finished()) && ended(&tasks, memory, &group) {

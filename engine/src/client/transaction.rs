@@ -53,6 +53,8 @@ pub struct TransactionalProducer {
     producer_id: ProducerId,
     producer_epoch: ProducerEpoch,
     sequences: BTreeMap<TopicPartition, Sequence>,
+    /// Where this transaction begins in each partition, as far as the broker has said.
+    firsts: BTreeMap<TopicPartition, Offset>,
     staged: Vec<(TopicPartition, Bytes)>,
     staged_bytes: usize,
     state: State,
@@ -73,6 +75,7 @@ impl TransactionalProducer {
             producer_id,
             producer_epoch,
             sequences: BTreeMap::new(),
+            firsts: BTreeMap::new(),
             staged: Vec::new(),
             staged_bytes: 0,
             state: State::Ready,
@@ -144,9 +147,18 @@ impl TransactionalProducer {
         while !self.staged.is_empty() {
             let mut round = self.next_round();
             produce(&self.client, Some(&self.transactional_id), &mut round).await?;
+            for batch in round {
+                let base = batch.acked.expect("acknowledged, for produce succeeded");
+                self.firsts.entry(batch.partition).or_insert(base);
+            }
         }
         self.state = State::Open;
         Ok(())
+    }
+
+    /// The offset of the first record that this transaction has in the partition; `None` before it is flushed there.
+    pub fn first_offset(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.firsts.get(partition).copied()
     }
 
     /// One request's worth: at most one batch a partition, in order.
@@ -236,6 +248,7 @@ impl TransactionalProducer {
             State::Ready => {
                 // Sequences of batches that were staged and never sent.
                 self.sequences.clear();
+                self.firsts.clear();
                 return Ok(());
             }
             State::CommitInDoubt => {
@@ -276,6 +289,7 @@ impl TransactionalProducer {
         self.producer_id = producer_id;
         self.producer_epoch = producer_epoch;
         self.sequences.clear();
+        self.firsts.clear();
         self.state = State::Ready;
         Ok(())
     }

@@ -77,6 +77,8 @@ points! {
     // A task of the stream engine.
     /// The task has fenced its predecessor and is about to read its committed offsets.
     TaskRestoreBegin = "task-restore-begin",
+    /// The changelog has lost its beginning: what it begins with now must be a snapshot.
+    TaskRestoreSnapshot = "task-restore-snapshot",
     /// Part of the changelog is in memory.
     TaskRestoreMiddle = "task-restore-middle",
     /// State, watermarks and offsets are restored; nothing is processed.
@@ -93,4 +95,8 @@ points! {
     TaskOffsetsSent = "task-offsets-sent",
     /// The commit was acknowledged; the task has not gone on.
     TaskCommitted = "task-committed",
+    /// A commit that holds the whole state was acknowledged: the changelog before it is no longer needed, and still there.
+    TaskSnapshotCommitted = "task-snapshot-committed",
+    /// The changelog before the snapshot is deleted, durably.
+    TaskTrimmed = "task-trimmed",
 }

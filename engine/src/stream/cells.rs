@@ -397,9 +397,17 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         }
     }
 
-    /// Hands over what changed since the last call, in key order: record key, and value or `None` when deleted. Only after
-    /// [`Cells::fire`].
-    pub fn take_changes(&mut self, mut write: impl FnMut(&[u8], Option<&[u8]>)) {
+    /// Hands over what changed since the last call, with `whole` also every other live key, in key order: record key, and
+    /// value or `None` when deleted. Only after [`Cells::fire`].
+    pub fn take_changes(&mut self, whole: bool, mut write: impl FnMut(&[u8], Option<&[u8]>)) {
+        if whole {
+            for (id, slot) in self.slots.iter_mut().enumerate() {
+                if !slot.dirty && !slot.cells.is_empty() {
+                    slot.dirty = true;
+                    self.dirty.push(id as u32);
+                }
+            }
+        }
         let mut order = std::mem::take(&mut self.order);
         let slots = &self.slots;
         order.extend(self.dirty.drain(..).map(|id| (slots[id as usize].key.prefix(), id)));

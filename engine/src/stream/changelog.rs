@@ -1,4 +1,4 @@
-//! The bytes of a task's changelog, version 1. Whoever checks a log from outside re-implements this page.
+//! The bytes of a task's changelog, version 2. Whoever checks a log from outside re-implements this page.
 //!
 //! A changelog has as many partitions as its stage has tasks; partition *p* is written by the stage's task *p* alone, in
 //! its transactions, and never compacted. Records are read in offset order; the last one per key holds. All integers are
@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! key     tag u8 ‖ …                 value (null = deleted)
-//! 0x00    commit                     version u16 = 1
+//! 0x00    commit                     version u16 = 2
+//!                                    kind     u8    0 = changes, 1 = snapshot
 //!                                    inputs   u32 ‖ per input: next offset to read, i64
 //!                                    channels u32 ‖ per channel: watermark, i64; i64::MIN = unknown
 //!                                    timers   u64   digest, see below
@@ -17,6 +18,18 @@
 //!                                    first i64 ‖ last i64 ‖ length u32 ‖ content
 //! 0x02    ‖ id u128                  a kept record's event time, i64
 //! ```
+//!
+//! **Version 1** lacks the kind, and means 0. It is read, and no longer written.
+//!
+//! **Snapshots**: a transaction whose commit record is of kind 1 holds every live key, changed or not (and may hold
+//! deletions, of what changed since the commit before). Read alone it gives the whole state, so once it is committed, and
+//! its writer has been told so, the writer deletes the changelog below the transaction's first record, with DeleteRecords.
+//! A changelog that begins above 0 therefore begins with a snapshot; a reader that finds anything else there refuses it,
+//! for half a state looks like a whole one.
+//!
+//! A task writes one when enough commits have passed since the last, and the changelog has grown since by twice what the
+//! last one took ([`Tally::due`]). So snapshots are at most a third of what a changelog costs, and what a restore must read
+//! is at most about three times the state, or a few commits, however long the history.
 //!
 //! Every transaction that carries offsets has exactly one commit record, the last of its changelog records; before it come
 //! the changed keys, tag 0x01 in key order, then 0x02 in id order.
@@ -46,8 +59,12 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::aggregate::CodecError;
 use super::frame::{Cursor, put_prefixed};
 
-/// The version of the commit record that this engine writes, and the only one that it reads.
-pub const COMMIT_VERSION: u16 = 1;
+/// The version of the commit record that this engine writes.
+pub const COMMIT_VERSION: u16 = 2;
+/// The oldest one that it reads.
+const COMMIT_VERSION_MIN: u16 = 1;
+/// A state whose snapshot is smaller is written as often as commits alone say.
+const SMALL_BYTES: u64 = 64 << 10;
 /// The key of a commit record.
 pub const COMMIT_KEY: [u8; 1] = [TAG_COMMIT];
 
@@ -58,6 +75,8 @@ pub(super) const TAG_ID: u8 = 2;
 /// What one transaction did, in its own words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommitRecord {
+    /// The transaction holds the whole state.
+    pub snapshot: bool,
     /// The next offset of each input.
     pub offsets: Vec<i64>,
     /// The watermark of each channel.
@@ -71,6 +90,7 @@ pub struct CommitRecord {
 impl CommitRecord {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&COMMIT_VERSION.to_be_bytes());
+        out.push(u8::from(self.snapshot));
         out.extend_from_slice(&(self.offsets.len() as u32).to_be_bytes());
         for offset in &self.offsets {
             out.extend_from_slice(&offset.to_be_bytes());
@@ -85,13 +105,19 @@ impl CommitRecord {
     }
 
     /// # Errors
-    /// When the bytes are not a commit record of this version.
+    /// When the bytes are not a commit record of a version that is known.
     pub fn decode(bytes: &[u8]) -> Result<CommitRecord, CodecError> {
         let mut cursor = Cursor(bytes);
         let version = cursor.u16()?;
-        if version != COMMIT_VERSION {
-            return Err(CodecError(format!("commit record of version {version}; this engine reads {COMMIT_VERSION}")));
+        if !(COMMIT_VERSION_MIN..=COMMIT_VERSION).contains(&version) {
+            let known = format!("{COMMIT_VERSION_MIN} to {COMMIT_VERSION}");
+            return Err(CodecError(format!("commit record of version {version}; this engine reads {known}")));
         }
+        let snapshot = match if version == 1 { 0 } else { cursor.u8()? } {
+            0 => false,
+            1 => true,
+            kind => return Err(CodecError(format!("commit record of kind {kind}"))),
+        };
         let mut offsets = Vec::new();
         for _ in 0..cursor.u32()? {
             offsets.push(cursor.i64()?);
@@ -101,6 +127,7 @@ impl CommitRecord {
             watermarks.push(cursor.i64()?);
         }
         let record = CommitRecord {
+            snapshot,
             offsets,
             watermarks,
             timers: cursor.u64()?,
@@ -110,6 +137,36 @@ impl CommitRecord {
         };
         cursor.end()?;
         Ok(record)
+    }
+}
+
+/// What a changelog holds since its last snapshot, committed or about to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Commits after it.
+    pub commits: u64,
+    /// Keys and values of the changes after it.
+    pub bytes: u64,
+    /// Keys and values of the snapshot; 0 when there is none.
+    pub snapshot_bytes: u64,
+}
+
+impl Tally {
+    /// Counts a commit with so many bytes of changes.
+    pub(super) fn add(&mut self, snapshot: bool, bytes: u64) {
+        if snapshot {
+            *self = Tally { commits: 0, bytes: 0, snapshot_bytes: bytes };
+        } else {
+            self.commits += 1;
+            self.bytes += bytes;
+        }
+    }
+
+    /// Whether the next commit is to be a snapshot: it would be the `every`th after the last one, and a reader would have
+    /// to read twice as much after the last one as in it.
+    pub fn due(&self, every: u32) -> bool {
+        self.commits + 1 >= u64::from(every)
+            && (self.snapshot_bytes <= SMALL_BYTES || self.bytes >= 2 * self.snapshot_bytes)
     }
 }
 
@@ -156,6 +213,7 @@ mod tests {
     #[test]
     fn a_commit_record_survives_its_bytes_and_another_version_is_refused() {
         let record = CommitRecord {
+            snapshot: true,
             offsets: vec![7, 0, i64::MAX],
             watermarks: vec![i64::MIN, 3, i64::MAX],
             timers: 1,
@@ -165,11 +223,45 @@ mod tests {
         };
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
-        assert_eq!(CommitRecord::decode(&bytes), Ok(record));
+        assert_eq!(CommitRecord::decode(&bytes), Ok(record.clone()));
         for length in 0..bytes.len() {
             assert!(CommitRecord::decode(&bytes[..length]).is_err(), "{length} bytes");
         }
+        let mut first = bytes.clone();
+        first[1] = 1;
+        first.remove(2);
+        assert_eq!(CommitRecord::decode(&first), Ok(CommitRecord { snapshot: false, ..record }));
+        bytes[1] = 3;
+        assert!(CommitRecord::decode(&bytes).unwrap_err().0.contains("version 3"));
         bytes[1] = 2;
-        assert!(CommitRecord::decode(&bytes).unwrap_err().0.contains("version 2"));
+        bytes[2] = 2;
+        assert!(CommitRecord::decode(&bytes).unwrap_err().0.contains("kind 2"));
+    }
+
+    #[test]
+    fn a_small_state_is_written_every_few_commits_and_a_large_one_when_its_changes_outgrow_it() {
+        let mut tally = Tally::default();
+        let mut snapshots = Vec::new();
+        for commit in 0..12 {
+            let due = tally.due(4);
+            if due {
+                snapshots.push(commit);
+            }
+            tally.add(due, 100);
+        }
+        assert_eq!(snapshots, [3, 7, 11]);
+
+        let state = 10 * SMALL_BYTES;
+        let (mut tally, mut read, mut written, mut whole) = (Tally::default(), 0, 0, 0);
+        for _ in 0..1_000 {
+            let due = tally.due(4);
+            tally.add(due, if due { state } else { state / 7 });
+            read = read.max(tally.snapshot_bytes + tally.bytes);
+            written += if due { state } else { state / 7 };
+            whole += if due { state } else { 0 };
+        }
+        assert!(read <= 3 * state + state / 7, "a restore reads up to {read} bytes of a state of {state}");
+        assert!(whole * 3 <= written + state, "{whole} of {written} bytes are snapshots");
+        assert!(Tally { commits: 0, bytes: 0, snapshot_bytes: 0 }.due(1), "each commit, if that is asked for");
     }
 }

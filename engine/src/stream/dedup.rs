@@ -151,8 +151,18 @@ impl Dedup {
         self.ids.allocation_size() + (self.changed.capacity() + self.gone.capacity()) * size_of::<u128>()
     }
 
-    /// What changed since the last call, in id order; what `watermark` has passed need not be known any more.
-    pub fn take_changes(&mut self, watermark: i64, mut write: impl FnMut(Change)) {
+    /// What changed since the last call, with `whole` also every other id, in id order; what `watermark` has passed need
+    /// not be known any more.
+    pub fn take_changes(&mut self, watermark: i64, whole: bool, mut write: impl FnMut(Change)) {
+        if whole {
+            self.purge(watermark);
+            // As if each were new.
+            for kept in self.ids.iter_mut().filter(|kept| kept.persisted) {
+                kept.persisted = false;
+                self.digest = self.digest.wrapping_sub(share(kept.id, kept.event_time));
+            }
+            self.unlisted = true;
+        }
         let mut ids = std::mem::take(&mut self.changed);
         if std::mem::take(&mut self.unlisted) {
             self.purge(watermark);
@@ -220,14 +230,14 @@ mod tests {
     fn what_expires_between_two_commits_leaves_no_trace_and_what_was_written_is_deleted() {
         let mut dedup = Dedup::new(Millis(10));
         assert!(dedup.keep(1, 0, i64::MIN));
-        dedup.take_changes(1_000, |_| panic!("nothing to write"));
+        dedup.take_changes(1_000, false, |_| panic!("nothing to write"));
         assert!(dedup.keep(2, 1_000, 1_000));
         let mut written = Vec::new();
-        dedup.take_changes(1_000, |change| written.push((change.key[16], change.event_time)));
+        dedup.take_changes(1_000, false, |change| written.push((change.key[16], change.event_time)));
         assert_eq!(written, [(2, Some(1_000))]);
         dedup.purge(2_000);
         written.clear();
-        dedup.take_changes(2_000, |change| written.push((change.key[16], change.event_time)));
+        dedup.take_changes(2_000, false, |change| written.push((change.key[16], change.event_time)));
         assert_eq!((written, dedup.digest, dedup.len()), (vec![(2, None)], 0, 0));
     }
 
@@ -257,7 +267,12 @@ mod tests {
                     own = own.max(clock - 100);
                 }
                 if dice < 60 {
-                    dedup.take_changes(own, |change| {
+                    let whole = dice % 3 == 0;
+                    let mut alone: BTreeMap<[u8; 17], i64> = BTreeMap::new();
+                    dedup.take_changes(own, whole, |change| {
+                        if let Some(event_time) = change.event_time {
+                            alone.insert(change.key, event_time);
+                        }
                         match change.event_time {
                             Some(event_time) => changelog.insert(change.key, event_time),
                             None => changelog.remove(&change.key),
@@ -267,6 +282,7 @@ mod tests {
                         sum.wrapping_add(state_share(key, &event_time.to_be_bytes()))
                     });
                     prop_assert_eq!(dedup.digest, digest);
+                    prop_assert!(!whole || alone == changelog, "a snapshot says all, without what came before");
                     if dice < 20 {
                         dedup = Dedup::new(Millis(horizon));
                         for (key, event_time) in &changelog {

@@ -1,12 +1,13 @@
 //! One cut: what a commit says of a task, and whether a restore agrees with it.
 //!
+//! Invariant: what a restore begins with, where the changelog has lost its beginning, is a snapshot.
 //! Invariant: after a restore, offsets, watermarks, state and timers are those of one commit.
 
 use crate::record::Record;
 use crate::types::{Offset, Timestamp, TopicPartition};
 
 use super::aggregate::CodecError;
-use super::changelog::{COMMIT_KEY, CommitRecord, TAG_CELLS, TAG_COMMIT, TAG_ID};
+use super::changelog::{COMMIT_KEY, CommitRecord, TAG_CELLS, TAG_COMMIT, TAG_ID, Tally};
 use super::frame::Cursor;
 use super::outbox::{Outbox, Port};
 use super::task::TaskFault;
@@ -19,6 +20,11 @@ pub(super) struct Ledger {
     /// While restoring: the last commit record, and the records seen since.
     commit: Option<CommitRecord>,
     uncommitted: u64,
+    /// While restoring: the changelog begins here, above 0, and no snapshot has come yet.
+    lost_below: Option<Offset>,
+    tally: Tally,
+    /// Keys and values of the changes since the last commit, read or written.
+    change_bytes: u64,
     /// Records written since the last commit: elsewhere, and in the changelog.
     pub outputs: u64,
     changes: u64,
@@ -40,6 +46,9 @@ impl Ledger {
             changelog,
             commit: None,
             uncommitted: 0,
+            lost_below: None,
+            tally: Tally::default(),
+            change_bytes: 0,
             outputs: 0,
             changes: 0,
             pending: false,
@@ -47,9 +56,35 @@ impl Ledger {
         }
     }
 
+    /// The changelog that is about to be read begins at `start`.
+    pub fn restore_from(&mut self, start: Offset) {
+        self.lost_below = (start > Offset::ZERO).then_some(start);
+    }
+
     /// Reads one record of the changelog; a commit record is kept here.
     pub fn read<'a>(&mut self, record: &Record<'a>) -> Result<Option<Entry<'a>>, TaskFault> {
-        self.parse(record).map_err(|error| self.bad_changelog(record.offset, error))
+        let entry = self.parse(record).map_err(|error| self.bad_changelog(record.offset, error))?;
+        if entry.is_some() {
+            self.uncommitted += 1;
+            self.change_bytes += change_bytes(record.key, record.value);
+            return Ok(entry);
+        }
+        let snapshot = self.commit.as_ref().is_some_and(|commit| commit.snapshot);
+        if snapshot {
+            self.lost_below = None;
+        }
+        self.check_whole()?;
+        self.tally.add(snapshot, std::mem::take(&mut self.change_bytes));
+        self.uncommitted = 0;
+        Ok(None)
+    }
+
+    /// Whether nothing is missing before what was read.
+    fn check_whole(&self) -> Result<(), TaskFault> {
+        match self.lost_below {
+            None => Ok(()),
+            Some(start) => Err(TaskFault::NoSnapshot { changelog: self.changelog.partition.clone(), start }),
+        }
     }
 
     pub fn bad_changelog(&self, offset: Offset, error: CodecError) -> TaskFault {
@@ -62,15 +97,10 @@ impl Ledger {
             TAG_COMMIT => {
                 let value = record.value.ok_or_else(|| CodecError("a commit record without a value".to_owned()))?;
                 self.commit = Some(CommitRecord::decode(value)?);
-                self.uncommitted = 0;
                 Ok(None)
             }
-            TAG_CELLS => {
-                self.uncommitted += 1;
-                Ok(Some(Entry::Cells { key: rest, value: record.value }))
-            }
+            TAG_CELLS => Ok(Some(Entry::Cells { key: rest, value: record.value })),
             TAG_ID => {
-                self.uncommitted += 1;
                 let mut cursor = Cursor(rest);
                 let id = cursor.u128()?;
                 cursor.end()?;
@@ -87,6 +117,7 @@ impl Ledger {
         committed: &[Option<Offset>],
         channels: usize,
     ) -> Result<Option<CommitRecord>, TaskFault> {
+        self.check_whole()?;
         let changelog = || self.changelog.partition.clone();
         if self.uncommitted > 0 {
             return Err(TaskFault::TornChangelog { changelog: changelog(), changes: self.uncommitted });
@@ -142,15 +173,29 @@ impl Ledger {
         self.pending
     }
 
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
     /// Writes a change.
     pub fn change(&mut self, key: &[u8], value: Option<&[u8]>, out: &mut Outbox) {
         out.push(&self.changelog, Timestamp(0), Some(key), value, &[]);
         self.changes += 1;
+        self.change_bytes += change_bytes(Some(key), value);
     }
 
     /// Writes the commit record, the last record of the transaction's changelog, and returns the offsets it names.
-    pub fn commit(&mut self, watermarks: &[i64], timers: u64, state: u64, out: &mut Outbox) -> Vec<Offset> {
+    /// `digests`: timers, state.
+    pub fn commit(
+        &mut self,
+        snapshot: bool,
+        watermarks: &[i64],
+        (timers, state): (u64, u64),
+        out: &mut Outbox,
+    ) -> Vec<Offset> {
+        self.tally.add(snapshot, std::mem::take(&mut self.change_bytes));
         let record = CommitRecord {
+            snapshot,
             offsets: self.next.iter().map(|next| next.0).collect(),
             watermarks: watermarks.to_vec(),
             timers,
@@ -164,4 +209,8 @@ impl Ledger {
         self.pending = false;
         self.offsets()
     }
+}
+
+fn change_bytes(key: Option<&[u8]>, value: Option<&[u8]>) -> u64 {
+    (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64
 }

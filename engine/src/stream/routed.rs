@@ -88,8 +88,8 @@ impl<D: Decode> Work for Router<D> {
         self.markers.announce(Timestamp(self.intake.watermark), out)
     }
 
-    fn changes(&mut self, ledger: &mut Ledger, out: &mut Outbox) {
-        id_changes(&mut self.intake, ledger, out);
+    fn changes(&mut self, snapshot: bool, ledger: &mut Ledger, out: &mut Outbox) {
+        id_changes(&mut self.intake, snapshot, ledger, out);
     }
 
     fn watermarks(&self) -> &[i64] {
@@ -217,8 +217,8 @@ impl<T: Send + 'static, A: Aggregate<In = T>, K: Sink<A::State>> Work for Framed
         promise(&mut self.cells, &self.channels, out)
     }
 
-    fn changes(&mut self, ledger: &mut Ledger, out: &mut Outbox) {
-        self.cells.take_changes(|key, value| ledger.change(key, value, out));
+    fn changes(&mut self, snapshot: bool, ledger: &mut Ledger, out: &mut Outbox) {
+        self.cells.take_changes(snapshot, |key, value| ledger.change(key, value, out));
     }
 
     fn watermarks(&self) -> &[i64] {
@@ -297,8 +297,8 @@ where
         promise(&mut self.cells, &self.channels, out)
     }
 
-    fn changes(&mut self, ledger: &mut Ledger, out: &mut Outbox) {
-        self.cells.take_changes(|key, value| ledger.change(key, value, out));
+    fn changes(&mut self, snapshot: bool, ledger: &mut Ledger, out: &mut Outbox) {
+        self.cells.take_changes(snapshot, |key, value| ledger.change(key, value, out));
     }
 
     fn watermarks(&self) -> &[i64] {

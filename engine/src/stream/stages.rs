@@ -15,6 +15,7 @@ use crate::types::{Offset, Partition, Timestamp, TopicPartition};
 
 use super::aggregate::{Aggregate, CodecError, RecordTime, Tie};
 use super::cells::Cells;
+use super::changelog::Tally;
 use super::content::{Item, Sums};
 use super::frame::{REASON_HEADER, late_key, rejected_key};
 use super::intake::{Decode, DecodeError, Intake, Judged, Schemas};
@@ -44,8 +45,8 @@ pub(super) trait Work: Send {
     fn fire(&mut self, out: &mut Outbox);
     /// Writes the markers that are due, and returns the records written to sinks since the last commit.
     fn promise(&mut self, out: &mut Outbox) -> u64;
-    /// Writes the changed state.
-    fn changes(&mut self, ledger: &mut Ledger, out: &mut Outbox);
+    /// Writes the changed state; with `snapshot` the whole state.
+    fn changes(&mut self, snapshot: bool, ledger: &mut Ledger, out: &mut Outbox);
     fn watermarks(&self) -> &[i64];
     /// Timers, state.
     fn digests(&self) -> (u64, u64);
@@ -66,6 +67,10 @@ impl<W: Work> TaskCore for Task<W> {
 
     fn changelog(&self) -> Option<&TopicPartition> {
         Some(&self.ledger.changelog.partition)
+    }
+
+    fn restore_from(&mut self, start: Offset) {
+        self.ledger.restore_from(start);
     }
 
     fn restore(&mut self, record: &Record<'_>) -> Result<(), TaskFault> {
@@ -113,13 +118,16 @@ impl<W: Work> TaskCore for Task<W> {
         self.ledger.pending()
     }
 
-    fn prepare_commit(&mut self, out: &mut Outbox) -> Vec<Offset> {
+    fn prepare_commit(&mut self, out: &mut Outbox, snapshot: bool) -> Vec<Offset> {
         self.work.fire(out);
         // After the panes and retractions that this minimum caused.
         self.ledger.outputs += self.work.promise(out);
-        self.work.changes(&mut self.ledger, out);
-        let (timers, state) = self.work.digests();
-        self.ledger.commit(self.work.watermarks(), timers, state, out)
+        self.work.changes(snapshot, &mut self.ledger, out);
+        self.ledger.commit(snapshot, self.work.watermarks(), self.work.digests(), out)
+    }
+
+    fn tally(&self) -> Tally {
+        self.ledger.tally()
     }
 
     fn finished(&self) -> bool {
@@ -296,9 +304,9 @@ impl<D: Decode, A: Aggregate<In = D::Out>, K: Sink<A::State>> Work for Direct<D,
         self.cells.sink.take_written()
     }
 
-    fn changes(&mut self, ledger: &mut Ledger, out: &mut Outbox) {
-        self.cells.take_changes(|key, value| ledger.change(key, value, out));
-        id_changes(&mut self.intake, ledger, out);
+    fn changes(&mut self, snapshot: bool, ledger: &mut Ledger, out: &mut Outbox) {
+        self.cells.take_changes(snapshot, |key, value| ledger.change(key, value, out));
+        id_changes(&mut self.intake, snapshot, ledger, out);
     }
 
     fn watermarks(&self) -> &[i64] {
@@ -348,9 +356,9 @@ pub(super) fn restore_id<D: Decode>(
     Ok(())
 }
 
-pub(super) fn id_changes<D: Decode>(intake: &mut Intake<D>, ledger: &mut Ledger, out: &mut Outbox) {
+pub(super) fn id_changes<D: Decode>(intake: &mut Intake<D>, snapshot: bool, ledger: &mut Ledger, out: &mut Outbox) {
     if let Some((_, dedup)) = &mut intake.dedup {
-        dedup.take_changes(intake.watermark, |change| {
+        dedup.take_changes(intake.watermark, snapshot, |change| {
             let value = change.event_time.map(i64::to_be_bytes);
             ledger.change(&change.key, value.as_ref().map(<[u8; 8]>::as_slice), out);
         });

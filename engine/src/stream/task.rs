@@ -3,7 +3,8 @@
 //! A task is one partition of each input of a stage, with the state of its keys. The caller hands it committed records and
 //! writes what it asks for; between two commits everything is in memory, and dropping the task forgets it.
 //!
-//! Order of calls: [`TaskCore::restore`] for each committed record of the changelog, [`TaskCore::restored`] once; then
+//! Order of calls: [`TaskCore::restore_from`] once, [`TaskCore::restore`] for each committed record of the changelog,
+//! [`TaskCore::restored`] once; then
 //! [`TaskCore::process`] and [`TaskCore::advance_to`] in offset order, [`TaskCore::fire`] after each batch, and
 //! [`TaskCore::prepare_commit`] before each commit of a transaction that holds all that the outbox ever got.
 
@@ -12,6 +13,7 @@ use crate::schema::{Schema, SchemaId};
 use crate::types::{Offset, Partition, Timestamp, TopicPartition};
 
 use super::aggregate::CodecError;
+use super::changelog::Tally;
 use super::outbox::Outbox;
 
 /// Which task of a pipeline.
@@ -33,6 +35,8 @@ pub trait TaskCore: Send {
     /// One partition per input topic.
     fn inputs(&self) -> &[TopicPartition];
     fn changelog(&self) -> Option<&TopicPartition>;
+    /// The changelog that is about to be read begins at `start`; unless that is 0, with a snapshot.
+    fn restore_from(&mut self, start: Offset);
     /// Takes one committed record of the changelog.
     ///
     /// # Errors
@@ -62,9 +66,11 @@ pub trait TaskCore: Send {
     fn fire(&mut self, out: &mut Outbox);
     /// Whether a commit would say anything new: a record was processed since the last one.
     fn pending(&self) -> bool;
-    /// Fires; then writes markers, changed state and the commit record, and returns the offsets that the transaction must
-    /// carry, one per input.
-    fn prepare_commit(&mut self, out: &mut Outbox) -> Vec<Offset>;
+    /// Fires; then writes markers, changed state (with `snapshot` the whole state) and the commit record, and returns the
+    /// offsets that the transaction must carry, one per input.
+    fn prepare_commit(&mut self, out: &mut Outbox, snapshot: bool) -> Vec<Offset>;
+    /// What the changelog holds since its last snapshot.
+    fn tally(&self) -> Tally;
     /// Whether every channel has ended: nothing that follows can change the output.
     fn finished(&self) -> bool;
     fn stats(&self) -> TaskStats;
@@ -114,6 +120,8 @@ pub enum TaskFault {
     OffsetsDisagree { changelog: TopicPartition, commit: Option<Vec<i64>>, group: Vec<Option<i64>> },
     #[error("changelog {changelog}: the {what} digest is {found:016x} and the commit record says {expected:016x}")]
     DigestDiffers { changelog: TopicPartition, what: &'static str, expected: u64, found: u64 },
+    #[error("changelog {changelog} begins at offset {start}, and not with a snapshot: part of the state is gone")]
+    NoSnapshot { changelog: TopicPartition, start: Offset },
     #[error("changelog {changelog}: {changes} records after the last commit record")]
     TornChangelog { changelog: TopicPartition, changes: u64 },
     #[error("changelog {changelog} at offset {offset}: {error}")]

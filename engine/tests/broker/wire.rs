@@ -7,7 +7,7 @@ use engine::wire::{api, frame};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, DeleteRecordsRequest, MetadataRequest, ProduceRequest, RequestKind, ResponseKind,
+    ApiKey, ApiVersionsRequest, MetadataRequest, ProduceRequest, RequestKind, ResponseKind,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

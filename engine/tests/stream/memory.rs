@@ -132,7 +132,7 @@ impl Running {
 
     /// Commits the open transaction.
     pub fn commit(&mut self, log: &mut Log) {
-        let offsets = self.core.prepare_commit(&mut self.outbox);
+        let offsets = self.core.prepare_commit(&mut self.outbox, false);
         self.flush();
         let mut touched: Vec<TopicPartition> = Vec::new();
         let changelog = self.core.changelog().expect("every task has a changelog").clone();

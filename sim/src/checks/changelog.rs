@@ -1,10 +1,11 @@
 //! A task's changelog as the checks read it: what each committed transaction said of itself, and what it left behind.
 //!
-//! Re-implemented from the page at the top of `engine/src/stream/changelog.rs` (version 1 of its bytes), and for a group's
+//! Re-implemented from the page at the top of `engine/src/stream/changelog.rs` (versions 1 and 2 of its bytes), and for a group's
 //! offsets from `engine/src/broker/offsets.rs`; no code is shared.
 //!
 //! In: one changelog partition. Out: a [`Cut`] per committed transaction, in order, with the digests recomputed from the
-//! state that its changes and all before it make.
+//! state that its changes and all before it make; for a snapshot also from its own records alone, since that is all that a
+//! restore may find.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use crate::evidence::WindowRule;
 /// Where groups' offsets are.
 pub const GROUP_OFFSETS: &str = "__consumer_offsets";
 
-const VERSION: u16 = 1;
+const VERSIONS: [u16; 2] = [1, 2];
 const TAG_COMMIT: u8 = 0;
 const TAG_CELLS: u8 = 1;
 const TAG_ID: u8 = 2;
@@ -25,6 +26,8 @@ const TAG_ID: u8 = 2;
 /// What a commit record says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommitRecord {
+    /// The transaction claims to have written the whole state. (Version 1 cannot say so.)
+    pub snapshot: bool,
     /// The next offset of each input.
     pub offsets: Vec<i64>,
     /// The watermark of each channel.
@@ -44,8 +47,12 @@ pub struct Cut {
     pub said: CommitRecord,
     /// Changes that the transaction wrote.
     pub changes: u64,
+    /// Where the transaction begins in the changelog.
+    pub first: i64,
     /// The digest of the state after it.
     pub state: u64,
+    /// The digest of what the transaction wrote, without all that came before; of snapshots.
+    pub alone: Option<u64>,
     /// The digest of the timers after it; `None` where the windows' lengths are not known.
     pub timers: Option<u64>,
 }
@@ -62,19 +69,16 @@ impl Changelog {
     pub fn read(log: &PartitionLog, window: Option<WindowRule>) -> Changelog {
         let mut changelog = Changelog::default();
         let mut state: BTreeMap<Bytes, Bytes> = BTreeMap::new();
-        let mut pending: Option<(Writer, u64)> = None;
+        let mut pending: Option<Pending> = None;
         for entry in log.committed() {
             let Some(writer) = entry.transaction.map(|index| log.transactions[index].writer) else {
                 changelog.problem(entry, "is in no transaction");
                 continue;
             };
-            if let Some((before, changes)) = pending.filter(|(before, _)| *before != writer) {
-                changelog
-                    .problems
-                    .push(format!("the transaction of {before} has {changes} changes after its commit record"));
-                pending = None;
+            if let Some(before) = pending.take_if(|before| before.writer != writer) {
+                changelog.problems.push(before.dangling());
             }
-            let (_, changes) = pending.get_or_insert((writer, 0));
+            let open = pending.get_or_insert_with(|| Pending::new(writer, entry.offset));
             let key = entry.key.clone().unwrap_or_default();
             match key.first().copied() {
                 Some(TAG_COMMIT) => {
@@ -93,27 +97,27 @@ impl Changelog {
                         changelog.problem(entry, "is a second commit record of one transaction");
                     }
                     let timers = window.and_then(|window| timers(&state, &said.watermarks, window).ok());
-                    let changes = *changes;
+                    let alone = said.snapshot.then(|| digest(&open.live));
+                    let (first, changes) = (open.first, open.changes);
                     pending = None;
                     let state = digest(&state);
-                    changelog.cuts.push(Cut { writer, offset: entry.offset, said, changes, state, timers });
+                    let offset = entry.offset;
+                    changelog.cuts.push(Cut { writer, offset, said, changes, first, state, alone, timers });
                 }
                 Some(TAG_CELLS | TAG_ID) => {
-                    *changes += 1;
-                    match entry.value.clone() {
-                        Some(value) => state.insert(key, value),
-                        None => state.remove(&key),
-                    };
+                    open.changes += 1;
+                    for state in [&mut state, &mut open.live] {
+                        match entry.value.clone() {
+                            Some(value) => state.insert(key.clone(), value),
+                            None => state.remove(&key),
+                        };
+                    }
                 }
                 Some(other) => changelog.problem(entry, &format!("has the tag {other}, which does not exist")),
                 None => changelog.problem(entry, "has no key"),
             }
         }
-        if let Some((writer, changes)) = pending {
-            changelog
-                .problems
-                .push(format!("the transaction of {writer} has {changes} changes after its commit record"));
-        }
+        changelog.problems.extend(pending.map(|open| open.dangling()));
         changelog
     }
 
@@ -122,13 +126,36 @@ impl Changelog {
     }
 }
 
+/// A transaction whose commit record is still to come.
+struct Pending {
+    writer: Writer,
+    first: i64,
+    changes: u64,
+    live: BTreeMap<Bytes, Bytes>,
+}
+
+impl Pending {
+    fn new(writer: Writer, first: i64) -> Pending {
+        Pending { writer, first, changes: 0, live: BTreeMap::new() }
+    }
+
+    fn dangling(&self) -> String {
+        format!("the transaction of {} has {} changes after its commit record", self.writer, self.changes)
+    }
+}
+
 impl CommitRecord {
     fn decode(mut bytes: &[u8]) -> Result<CommitRecord, String> {
         let bytes = &mut bytes;
         let version = u16::from_be_bytes(take(bytes)?);
-        if version != VERSION {
-            return Err(format!("is a commit record of version {version}, and {VERSION} is known here"));
+        if !VERSIONS.contains(&version) {
+            return Err(format!("is a commit record of version {version}, and {VERSIONS:?} are known here"));
         }
+        let snapshot = match if version >= 2 { u8::from_be_bytes(take(bytes)?) } else { 0 } {
+            0 => false,
+            1 => true,
+            other => return Err(format!("is a commit record of kind {other}")),
+        };
         let list = |bytes: &mut &[u8]| -> Result<Vec<i64>, String> {
             let length = u32::from_be_bytes(take(bytes)?);
             (0..length).map(|_| Ok(i64::from_be_bytes(take(bytes)?))).collect()
@@ -136,6 +163,7 @@ impl CommitRecord {
         let (offsets, watermarks) = (list(bytes)?, list(bytes)?);
         let mut number = || take(bytes).map(u64::from_be_bytes);
         let record = CommitRecord {
+            snapshot,
             offsets,
             watermarks,
             timers: number()?,

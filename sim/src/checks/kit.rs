@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::log::{Entry, Fate, Logs};
+use super::log::{Entry, Fate, Logs, crc32c};
 use super::{Case, Check, Violation};
 use crate::draw::Draw;
 use crate::evidence::{
@@ -126,8 +126,12 @@ pub struct Commit {
     /// Instead of the one watermark.
     pub channels: Option<Vec<i64>>,
     pub outputs: u64,
+    /// Says that it wrote the whole state.
+    pub snapshot: bool,
     /// (key, first, last): the whole state, one cell a key, written anew.
     pub cells: Vec<(&'static str, i64, i64)>,
+    /// A key of `cells` that is not written, although everything else is as if it were.
+    pub left_out: Option<&'static str>,
     /// The offset that is sent to the group, with [`Disk::commit_exactly`].
     pub sent: Option<i64>,
     pub changes_off: u64,
@@ -150,10 +154,14 @@ impl Commit {
             state = state.wrapping_add(xxh3_64_with_seed(&tagged, xxh3_64(&cell)));
             let due = if last + GAP + 1 > minimum { last + GAP + 1 } else { last + 2 * GAP + 1 };
             timers = timers.wrapping_add(xxh3_64_with_seed(key.as_bytes(), due as u64));
-            records.push(record(0).key(tagged).value(cell));
+            if self.left_out != Some(*key) {
+                records.push(record(0).key(tagged).value(cell));
+            }
         }
         let changes = records.len() as u64 + self.changes_off;
-        let mut value = [&1u16.to_be_bytes()[..], &1u32.to_be_bytes(), &self.offset.to_be_bytes()].concat();
+        let kind = u8::from(self.snapshot);
+        let mut value =
+            [&2u16.to_be_bytes()[..], &kind.to_be_bytes(), &1u32.to_be_bytes(), &self.offset.to_be_bytes()].concat();
         value.extend((channels.len() as u32).to_be_bytes());
         value.extend(channels.iter().flat_map(|channel| channel.to_be_bytes()));
         for number in [timers.wrapping_add(self.timers_off), self.outputs, changes, state.wrapping_add(self.state_off)]
@@ -169,6 +177,7 @@ impl Commit {
 #[derive(Clone, Default)]
 pub struct Disk {
     partitions: BTreeMap<(String, i32), (i64, Vec<u8>)>,
+    starts: BTreeMap<(String, i32), i64>,
     lz4: bool,
 }
 
@@ -272,12 +281,23 @@ impl Disk {
         stored[position] ^= 1;
     }
 
+    /// The broker answers from this offset on.
+    pub fn log_start(&mut self, topic: &str, partition: i32, start: i64) {
+        self.starts.insert((topic.to_owned(), partition), start);
+    }
+
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let file = |topic: &str, partition: i32| PathBuf::from(format!("{DATA_DIR}/{topic}-{partition}/{:020}.log", 0));
-        self.partitions
-            .iter()
-            .map(|((topic, partition), (_, bytes))| (file(topic, *partition), bytes.clone()))
-            .collect()
+        let file = |(topic, partition): &(String, i32), name: &str| {
+            PathBuf::from(format!("{DATA_DIR}/{topic}-{partition}/{name}"))
+        };
+        let segment = format!("{:020}.log", 0);
+        let segments = self.partitions.iter().map(|(place, (_, bytes))| (file(place, &segment), bytes.clone()));
+        let starts = self.starts.iter().map(|(place, start)| {
+            let mut bytes = [&b"SGLS\0\x01"[..], &start.to_be_bytes()].concat();
+            bytes.extend(crc32c(&bytes).to_be_bytes());
+            (file(place, "log-start"), bytes)
+        });
+        segments.chain(starts).collect()
     }
 }
 

@@ -125,6 +125,8 @@ pub struct BatchInfo {
 pub struct PartitionLog {
     /// The first offset that is stored.
     pub start: i64,
+    /// The first offset that the broker still answers for: what it keeps in the file `log-start`, and 0 without it.
+    pub log_start: i64,
     /// One past the last offset that is readable.
     pub end: i64,
     pub entries: Vec<Entry>,
@@ -164,19 +166,41 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Decodes what is under `data_dir`; files that are no segments are left alone.
+    /// Decodes what is under `data_dir`; files that are neither segments nor log starts are left alone.
     pub fn decode(files: &BTreeMap<PathBuf, Vec<u8>>, data_dir: &Path) -> Logs {
-        type Segments<'f> = Vec<(i64, &'f [u8])>;
+        Logs::decode_whole(files, &BTreeMap::new(), data_dir)
+    }
+
+    /// The same, with the segments that were `removed` in front of those that are left.
+    pub fn decode_whole(
+        files: &BTreeMap<PathBuf, Vec<u8>>,
+        removed: &BTreeMap<PathBuf, Vec<u8>>,
+        data_dir: &Path,
+    ) -> Logs {
         let mut segments: BTreeMap<(String, i32), Segments<'_>> = BTreeMap::new();
+        let mut starts = log_starts(files, data_dir);
         for (path, bytes) in files {
             if let Some((partition, base)) = segment_of(path, data_dir) {
                 segments.entry(partition).or_default().push((base, bytes));
             }
         }
+        let mut gone: BTreeMap<(String, i32), Segments<'_>> = BTreeMap::new();
+        for (path, bytes) in removed {
+            if let Some((partition, base)) = segment_of(path, data_dir) {
+                gone.entry(partition).or_default().push((base, bytes));
+            }
+        }
         let mut partitions = BTreeMap::new();
         for (partition, mut segments) in segments {
             segments.sort_by_key(|(base, _)| *base);
-            partitions.insert(partition, read_partition(&segments));
+            let before = gone.remove(&partition).unwrap_or_default();
+            let mut log = read_partition(&complete(before, segments));
+            match starts.remove(&partition) {
+                None => {}
+                Some(Ok(start)) => log.log_start = start,
+                Some(Err(reason)) => log.damage = log.damage.or(Some(format!("log-start: {reason}"))),
+            }
+            partitions.insert(partition, log);
         }
         Logs { partitions, empty: PartitionLog::default() }
     }
@@ -240,6 +264,55 @@ fn segment_of(path: &Path, data_dir: &Path) -> Option<((String, i32), i64)> {
     let digits = file.strip_suffix(".log").filter(|digits| digits.len() == 20)?;
     let (topic, partition) = dir.rsplit_once('-')?;
     Some(((topic.to_owned(), partition.parse().ok()?), digits.parse().ok()?))
+}
+
+/// The starts of the logs that have moved, as their files say it.
+pub fn log_starts(files: &BTreeMap<PathBuf, Vec<u8>>, data_dir: &Path) -> BTreeMap<(String, i32), Result<i64, String>> {
+    files.iter().filter_map(|(path, bytes)| Some((log_start_of(path, data_dir)?, read_log_start(bytes)))).collect()
+}
+
+/// `<data_dir>/<topic>-<partition>/log-start`
+fn log_start_of(path: &Path, data_dir: &Path) -> Option<(String, i32)> {
+    let dir = path.strip_prefix(data_dir).ok()?.to_str()?.strip_suffix("/log-start")?;
+    let (topic, partition) = dir.rsplit_once('-')?;
+    Some((topic.to_owned(), partition.parse().ok()?))
+}
+
+/// `SGLS`, u16 version = 1, i64 offset, u32 CRC32C of what comes before; big endian.
+fn read_log_start(bytes: &[u8]) -> Result<i64, String> {
+    let (body, crc) = bytes.split_last_chunk::<4>().ok_or("it is too short")?;
+    if u32::from_be_bytes(*crc) != crc32c(body) {
+        return Err("its CRC is wrong".to_owned());
+    }
+    let offset = body.strip_prefix(b"SGLS\0\x01").and_then(|rest| <[u8; 8]>::try_from(rest).ok());
+    offset.map(i64::from_be_bytes).ok_or_else(|| format!("{} is no start of version 1", body.escape_ascii()))
+}
+
+/// (first offset, bytes), in order.
+type Segments<'f> = Vec<(i64, &'f [u8])>;
+
+/// The segments that are there, behind those that were deleted from the log's beginning. Others were removed too, at a
+/// start that found a torn one: they begin where another reaches.
+fn complete<'f>(mut removed: Segments<'f>, segments: Segments<'f>) -> Segments<'f> {
+    let first = segments.first().map_or(0, |(base, _)| *base);
+    removed.sort_by_key(|(base, _)| *base);
+    let mut whole: Segments<'_> = Vec::new();
+    let mut end = 0;
+    for (base, bytes) in removed.into_iter().filter(|(base, _)| *base < first) {
+        if base == end {
+            let next = read_partition(&[(base, bytes)]).end;
+            if next > end && next <= first {
+                end = next;
+                whole.push((base, bytes));
+            }
+        }
+    }
+    // A history with holes would be read as damage; what is left is judged alone then.
+    if end != first {
+        whole.clear();
+    }
+    whole.extend(segments);
+    whole
 }
 
 fn read_partition(segments: &[(i64, &[u8])]) -> PartitionLog {
@@ -429,7 +502,7 @@ fn decompress(bytes: &mut Bytes, compression: Compression) -> anyhow::Result<Byt
 
 /// CRC-32C, bit by bit through a table made at compile time: independent of the engine's crate, fast enough for logs
 /// of this size.
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0u32; 256];
         let mut index = 0;

@@ -23,6 +23,7 @@ mod nonmonotonic;
 mod replay_equals_live;
 mod single_cut;
 mod torn_transaction;
+mod trimmed;
 mod watermark_monotonic;
 
 #[cfg(test)]
@@ -86,7 +87,7 @@ pub struct Case<'a> {
 
 impl<'a> Case<'a> {
     pub fn new(evidence: &'a Evidence, workload: &'a dyn Workload, shape: &'a Shape) -> Case<'a> {
-        let logs = Logs::decode(&evidence.files, &evidence.data_dir);
+        let logs = Logs::decode_whole(&evidence.files, &evidence.removed, &evidence.data_dir);
         let source = Source::read(&logs, evidence, workload, shape);
         let live = Output::read(&logs, &evidence.live, workload);
         let replay = Output::read(&logs, &evidence.replay, workload);
@@ -139,6 +140,7 @@ pub const ALL: &[Check] = &[
     torn_transaction::CHECK,
     aborted_read::CHECK,
     single_cut::CHECK,
+    trimmed::CHECK,
     watermark_monotonic::CHECK,
     loud_gap::CHECK,
     converges::CHECK,

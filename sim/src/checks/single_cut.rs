@@ -1,5 +1,6 @@
 //! Each commit of a task is one cut: its commit record agrees with everything that the same transaction wrote (offsets,
-//! output, changelog) and with the state and the timers that the changelog adds up to.
+//! output, changelog) and with the state and the timers that the changelog adds up to. A
+//! snapshot agrees with its state by itself.
 //!
 //! A transaction is known across partitions by its writer, whose epoch every end bumps.
 
@@ -124,6 +125,9 @@ fn disagreements(names: &RunNames, task: &TaskNames, cut: &Cut, wrote: &Wrote) -
     if said.state != cut.state {
         wrong.push(format!("state {:016x}, and the changelog adds up to {:016x}", said.state, cut.state));
     }
+    if let Some(alone) = cut.alone.filter(|alone| *alone != said.state) {
+        wrong.push(format!("snapshot of state {:016x}, and what it wrote adds up to {alone:016x}", said.state));
+    }
     if let Some(timers) = cut.timers.filter(|timers| *timers != said.timers) {
         wrong.push(format!("timers {:016x}, and state and watermarks make {timers:016x}", said.timers));
     }
@@ -222,6 +226,22 @@ mod tests {
         let writer = Writer { producer_id: 5, epoch: 1 };
         let message = format!("live: a transaction of {writer} committed {LIVE_OUT}[0] without a commit record");
         assert_eq!(found(&disk), [message]);
+    }
+
+    #[test]
+    fn a_snapshot_that_misses_a_key_is_caught_although_the_whole_changelog_adds_up() {
+        let mut disk = Disk::new();
+        let cells = vec![("a", 100, 104), ("b", 101, 101)];
+        disk.commit((5, 0), &Commit { offset: 3, watermark: 90, cells: cells.clone(), ..Commit::default() });
+        let whole = Commit { offset: 5, watermark: 90, cells, snapshot: true, ..Commit::default() };
+        let mut missing = disk.clone();
+        disk.commit((5, 1), &whole);
+        assert_eq!(found(&disk), Vec::<String>::new());
+        // The state stays what it was: a snapshot that leaves out a key that nobody changed.
+        missing.commit((5, 1), &Commit { left_out: Some("b"), ..whole });
+        let found = found(&missing);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("snapshot of state") && found[0].contains("adds up to"), "{found:?}");
     }
 
     #[test]

@@ -144,6 +144,12 @@ impl SimDisk {
         state.live.keys().map(|path| (path.clone(), state.content(path).unwrap_or_default())).collect()
     }
 
+    /// What every file held that was removed, when it was last removed. For the checks: an engine that deletes what it
+    /// needs must not delete the proof, too.
+    pub fn removed(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        self.lock().removed.clone()
+    }
+
     /// How many bytes a power cut could lose now.
     pub fn unsynced_bytes(&self) -> u64 {
         self.lock().inodes.values().map(|inode| (inode.data.len() - inode.synced) as u64).sum()

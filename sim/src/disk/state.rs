@@ -22,6 +22,8 @@ pub(super) struct State {
     pub(super) dirs: BTreeSet<PathBuf>,
     pub(super) pending: Vec<NameChange>,
     pub(super) locks: BTreeSet<PathBuf>,
+    /// What each removed file held, the last time that it was removed: no host sees it, the checks do.
+    pub(super) removed: BTreeMap<PathBuf, Vec<u8>>,
     next_inode: InodeId,
     /// Counts operations, syncs and crashes: the ordinals of their draws.
     pub(super) operations: u64,
@@ -138,9 +140,8 @@ impl State {
 
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         let path = clean(path);
-        if !self.live.contains_key(&path) {
-            return Err(not_found(&path));
-        }
+        let inode = self.live.get(&path).ok_or_else(|| not_found(&path))?;
+        self.removed.insert(path.clone(), self.inodes[inode].data.clone());
         self.change(NameChange::Remove { path });
         Ok(())
     }

@@ -48,6 +48,7 @@ pub(super) const OF_BROKER: &[Point] = &[
     Point::LogBeforeRoll,
     Point::LogRolled,
     Point::LogRecoveryPointWritten,
+    Point::LogStartMoved,
     Point::TxnBeforeOngoing,
     Point::TxnBeforeDecision,
     Point::TxnDecided,
@@ -66,6 +67,8 @@ pub(super) const OF_TASKS: &[Point] = &[
     Point::TaskStateFlushed,
     Point::TaskOffsetsSent,
     Point::TaskCommitted,
+    Point::TaskSnapshotCommitted,
+    Point::TaskTrimmed,
 ];
 
 /// Where this host can be hit.

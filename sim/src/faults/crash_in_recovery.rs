@@ -24,7 +24,7 @@ impl Fault for CrashInRecovery {
         const OF_BROKER: &[Point] =
             &[Point::BrokerRecovered, Point::BrokerRecovered, Point::LogBeforeTruncate, Point::LogTruncated];
         const OF_TASKS: &[Point] =
-            &[Point::TaskRestoreBegin, Point::TaskRestoreMiddle, Point::TaskRestoreEnd, Point::TaskRestoreBegin];
+            &[Point::TaskRestoreBegin, Point::TaskRestoreMiddle, Point::TaskRestoreEnd, Point::TaskRestoreSnapshot];
         let of_broker = host == Host::Broker && (!cluster.embedded || draw.chance(1, 2));
         let point = *draw.pick(if of_broker { OF_BROKER } else { OF_TASKS });
         // Only a power cut leaves a tail to cut.

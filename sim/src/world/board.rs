@@ -14,7 +14,7 @@ use engine::stream::TaskStats;
 use engine::types::{Offset, Partition, TopicPartition};
 use tokio::sync::watch;
 
-use crate::evidence::{Ack, EndRecord, History, Moment, PollRecord, SendRecord};
+use crate::evidence::{Ack, EndRecord, History, Moment, PollRecord, SendRecord, TrimRecord};
 use crate::plan::Host;
 
 /// One task of one version.
@@ -273,6 +273,10 @@ impl Board {
 
     pub fn end_answered(&self, place: usize, at: Moment) {
         self.lock().history.ends[place].answered = Some(at);
+    }
+
+    pub fn trim_asked(&self, record: TrimRecord) {
+        self.lock().history.trims.push(record);
     }
 
     pub fn history(&self) -> History {

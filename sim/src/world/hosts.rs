@@ -209,6 +209,7 @@ fn worker_settings(engine: &EngineSettings) -> WorkerSettings {
         fetch_bytes: engine.fetch_bytes as usize,
         fetch_wait: Duration::from_millis(engine.fetch_wait_ms),
         flush_bytes: engine.flush_bytes as usize,
+        snapshot_every: engine.snapshot_every,
         txn_timeout: Duration::from_millis(engine.txn_timeout_ms),
         compression: compression(engine),
         restart_backoff: Duration::from_millis(50),

@@ -459,6 +459,8 @@ impl<'a> World<'a> {
                 "crash-between-flush-and-commit"
             }
             Point::TaskCommitted => "crash-after-commit",
+            Point::TaskSnapshotCommitted => "crash-between-snapshot-and-trim",
+            Point::TaskTrimmed | Point::LogStartMoved => "crash-around-trim",
             Point::TaskRestoreBegin | Point::TaskRestoreMiddle | Point::TaskRestoreEnd => "crash-during-restore",
             Point::BrokerRecovered | Point::LogBeforeTruncate | Point::LogTruncated => "crash-during-recovery",
             Point::TxnDecided | Point::TxnMarkerWritten | Point::TxnMarkersWritten => "crash-between-decision-and-end",
@@ -478,6 +480,8 @@ impl<'a> World<'a> {
                 Point::LogTruncated => "torn-tail-recovered",
                 Point::LogRolled => "segment-rolled",
                 Point::TaskRestoreMiddle => "state-restored",
+                Point::TaskRestoreSnapshot => "restored-from-snapshot",
+                Point::TaskTrimmed => "changelog-trimmed",
                 _ => continue,
             };
             *states.entry(name.to_owned()).or_default() += count;

@@ -1,17 +1,17 @@
-//! A transport that remembers: every request to end a transaction, and every call that failed.
+//! A transport that remembers: every request to end a transaction or to delete records, and every call that failed.
 //!
 //! In: another transport. Out: the same answers; lines in the board's histories.
 
 use std::sync::Arc;
 
 use engine::env::BoxFuture;
-use engine::types::{ProducerEpoch, ProducerId};
+use engine::types::{Offset, ProducerEpoch, ProducerId, TopicPartition};
 use engine::wire::{Transport, TransportError};
 use kafka_protocol::messages::{RequestKind, ResponseKind};
 
 use super::board::Board;
 use crate::clock::virtual_ms;
-use crate::evidence::EndRecord;
+use crate::evidence::{EndRecord, TrimRecord};
 use crate::plan::Host;
 
 pub struct Observed {
@@ -40,6 +40,17 @@ impl Transport for Observed {
                 })),
                 _ => None,
             };
+            if let RequestKind::DeleteRecords(deletion) = &request {
+                for topic in &deletion.topics {
+                    for partition in &topic.partitions {
+                        self.board.trim_asked(TrimRecord {
+                            partition: TopicPartition::new(topic.name.as_str(), partition.partition_index),
+                            below: Offset(partition.offset),
+                            asked: self.board.moment(),
+                        });
+                    }
+                }
+            }
             let answer = self.inner.call(api_version, request).await;
             match (&answer, ending) {
                 (Ok(ResponseKind::EndTxn(end)), Some(place)) if end.error_code == 0 => {

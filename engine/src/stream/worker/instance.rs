@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::super::{Deployment, Outbox, TaskCore, TaskId, TaskStats};
 use super::error::TaskError;
 use super::reader::{Read, Reader, check_partitions};
-use super::restore::restore;
+use super::restore::{Restored, restore};
 use super::schemas::Schemas;
 use super::settings::{Stop, Until, WorkerSettings};
 use super::writer::{Cut, Writer, Written};
@@ -48,6 +48,8 @@ pub struct TaskSummary {
     pub committing: Duration,
     /// Reading the changelog, the fencing included.
     pub restoring: Duration,
+    /// Records of the changelog that were read for it: by the last instance.
+    pub restored: u64,
     /// Of the last instance, at its last commit.
     pub stats: TaskStats,
     /// At the commit at which the most keys had state.
@@ -96,6 +98,7 @@ impl Cause<'_> {
         };
         summary.restoring += began.elapsed();
         let mut instance = started?;
+        summary.restored = instance.restored;
         let (records, late, panes) = (summary.records, summary.late, summary.panes);
         let outcome = instance.run(stop, summary).await;
         if let Err(error) = &outcome
@@ -127,27 +130,28 @@ impl Cause<'_> {
 
     async fn start(&self) -> Result<Instance<'_>, TaskError> {
         let of = |error| TaskError::of(self.task, error);
-        let mut core = self.deployment.task(self.task);
-        let inputs = core.inputs().to_vec();
+        let inputs = self.deployment.task(self.task).inputs().to_vec();
         let expected = self.expected_partitions(&inputs);
         check_partitions(self.client, self.task, &expected).await?;
         let id = self.deployment.transactional_id(self.task);
         let producer = TransactionalProducer::init(self.client, &id, self.settings.txn_timeout).await.map_err(of)?;
         self.env.reach(Point::TaskRestoreBegin).await;
-        let positions = restore(self.client, self.deployment, self.task, &mut *core, self.settings).await?;
+        let Restored { core, positions, records } =
+            restore(self.client, self.deployment, self.task, self.settings).await?;
         self.env.reach(Point::TaskRestoreEnd).await;
         let reader = Reader::start(self.client, self.task, inputs, positions.clone(), expected, self.settings);
         let (group, changelog) = (self.deployment.group(), core.changelog().cloned());
         Ok(Instance {
             cause: self,
             core,
-            writer: Writer::new(self.env, self.task, group, changelog, producer),
+            writer: Writer::new(self.env, self.client, self.task, group, changelog, producer),
             reader,
             outbox: Outbox::new(self.settings.compression),
             next: positions,
             scratch: Vec::new(),
             schemas: Schemas::default(),
             committed: TaskStats::default(),
+            restored: records,
         })
     }
 }
@@ -164,6 +168,8 @@ struct Instance<'a> {
     schemas: Schemas,
     /// The core's figures at the last commit.
     committed: TaskStats,
+    /// Records of the changelog that made the core.
+    restored: u64,
 }
 
 impl Instance<'_> {
@@ -289,9 +295,10 @@ impl Instance<'_> {
     /// Takes the state of this moment as a cut and begins to commit it.
     fn cut(&mut self, summary: &mut TaskSummary) {
         let cutting = Instant::now();
-        let offsets = self.core.prepare_commit(&mut self.outbox);
+        let snapshot = self.core.tally().due(self.cause.settings.snapshot_every);
+        let offsets = self.core.prepare_commit(&mut self.outbox, snapshot);
         let offsets = self.core.inputs().iter().cloned().zip(offsets).collect();
-        self.writer.commit(&mut self.outbox, Cut { offsets, stats: self.core.stats() });
+        self.writer.commit(&mut self.outbox, Cut { offsets, snapshot, stats: self.core.stats() });
         summary.committing += cutting.elapsed();
     }
 
@@ -315,6 +322,7 @@ impl Instance<'_> {
             self.cut(summary);
             self.settle(summary).await?;
         }
+        self.writer.trimmed().await;
         Ok(())
     }
 

@@ -1,4 +1,7 @@
 //! From the log back to the state at the last commit.
+//!
+//! In: the changelog from where it begins: 0, or the snapshot below which it was trimmed. Out: a task with that state, or a
+//! fault: what begins above 0 with anything but a snapshot is half a state.
 
 use std::time::Duration;
 
@@ -10,20 +13,62 @@ use crate::env::Point;
 use crate::record::Record;
 use crate::types::{Offset, TopicPartition};
 
-/// Fills `core` from its changelog and returns where to read each input from. The predecessor must be fenced, and its
-/// last transaction concluded: from then on nobody else writes what is read here.
+/// A task as it was at its last commit.
+pub struct Restored {
+    pub core: Box<dyn TaskCore>,
+    /// Where to read each input from.
+    pub positions: Vec<Offset>,
+    /// Records of the changelog that were read.
+    pub records: u64,
+}
+
+/// Makes the task from its changelog. The predecessor must be fenced, and its last transaction concluded: from then on nobody else writes what is read here.
 pub async fn restore(
     client: &Client,
     deployment: &Deployment,
     task: TaskId,
-    core: &mut dyn TaskCore,
     settings: &WorkerSettings,
+) -> Result<Restored, TaskError> {
+    let mut began = None;
+    loop {
+        let mut core = deployment.task(task);
+        let start = match core.changelog() {
+            Some(changelog) => client.log_start(changelog).await.map_err(|error| TaskError::of(task, error))?,
+            None => Offset::ZERO,
+        };
+        let mut records = 0;
+        match read_whole(client, deployment, task, &mut *core, start, settings, &mut records).await {
+            Ok(positions) => return Ok(Restored { core, positions, records }),
+            // The predecessor is fenced, and may still trim below what it has committed: begin again at the snapshot.
+            Err(TaskError::MissingRange { topic, start: now, .. })
+                if core.changelog().is_some_and(|changelog| *changelog.topic == topic) && began < Some(now) =>
+            {
+                client.env().log(format_args!("task {task} restores anew: its changelog was trimmed to offset {now}"));
+                began = Some(now);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn read_whole(
+    client: &Client,
+    deployment: &Deployment,
+    task: TaskId,
+    core: &mut dyn TaskCore,
+    start: Offset,
+    settings: &WorkerSettings,
+    records: &mut u64,
 ) -> Result<Vec<Offset>, TaskError> {
     let of = |error| TaskError::of(task, error);
     let inputs = core.inputs().to_vec();
     let committed = client.committed_offsets(&deployment.group(), &inputs, true).await.map_err(of)?;
     if let Some(changelog) = core.changelog().cloned() {
-        read_changelog(client, task, &changelog, core, settings).await?;
+        core.restore_from(start);
+        if start > Offset::ZERO {
+            client.env().reach(Point::TaskRestoreSnapshot).await;
+        }
+        *records = read_changelog(client, task, &changelog, core, start, settings).await?;
     }
     let positions = match core.restored(&committed) {
         Ok(positions) => positions,
@@ -51,18 +96,22 @@ async fn read_changelog(
     task: TaskId,
     changelog: &TopicPartition,
     core: &mut dyn TaskCore,
+    start: Offset,
     settings: &WorkerSettings,
-) -> Result<(), TaskError> {
+) -> Result<u64, TaskError> {
     let of = |error| TaskError::of(task, error);
-    require(client.log_start(changelog).await.map_err(of)?, changelog, Offset::ZERO)?;
     let end = client.stable_end(changelog).await.map_err(of)?;
-    let mut next = Offset::ZERO;
+    let mut next = start;
+    let mut records = 0;
     let mut scratch = Vec::new();
     while next < end {
         let isolation = Isolation::ReadCommitted;
         let fetched =
             client.fetch(changelog, next, settings.fetch_bytes, Duration::ZERO, isolation).await.map_err(of)?;
-        let each = |record: &Record<'_>| core.restore(record).map_err(RestoreError::Fault);
+        let each = |record: &Record<'_>| {
+            records += 1;
+            core.restore(record).map_err(RestoreError::Fault)
+        };
         let read = for_each_committed(changelog, &fetched, next, isolation, &mut scratch, each);
         let read = read.map_err(|error| match error {
             RestoreError::Fault(fault) => TaskError::Fault { task, fault },
@@ -76,7 +125,7 @@ async fn read_changelog(
         next = read;
         client.env().reach(Point::TaskRestoreMiddle).await;
     }
-    Ok(())
+    Ok(records)
 }
 
 enum RestoreError {

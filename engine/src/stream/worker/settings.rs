@@ -21,6 +21,9 @@ pub struct WorkerSettings {
     /// Outputs beyond this are sent into the open transaction before the commit is due. While a write is under way several
     /// times as much may gather in memory.
     pub flush_bytes: usize,
+    /// At least so many commits lie between two snapshots of a task's state; more while the changelog has not grown by
+    /// twice the last one's size.
+    pub snapshot_every: u32,
     /// The coordinator aborts a transaction that is open for longer.
     pub txn_timeout: Duration,
     pub compression: Compression,
@@ -38,6 +41,7 @@ impl Default for WorkerSettings {
             fetch_bytes: 1 << 20,
             fetch_wait: Duration::from_millis(500),
             flush_bytes: 1 << 20,
+            snapshot_every: 20,
             txn_timeout: Duration::from_secs(60),
             compression: Compression::None,
             partition_check: Duration::from_secs(5),

@@ -6,6 +6,9 @@
 //!
 //! Invariant: at most one flush or commit is under way, and nothing of the next transaction is sent before the last one's
 //! commit is answered: its epoch is not known earlier.
+//! Once a snapshot's commit is answered, the changelog before it is deleted, at leisure: beside the next flushes and
+//! commits, and whether or not it succeeds. The next snapshot's deletion includes it.
+//!
 //! Invariant: the future belongs to the instance. Whoever drops the instance drops it, at whatever point it is.
 
 use std::future::Future;
@@ -17,7 +20,7 @@ use tokio::time::Instant;
 
 use super::super::{Outbox, TaskId, TaskStats};
 use super::error::TaskError;
-use crate::client::{ClientError, Sealed, TransactionalProducer};
+use crate::client::{Client, ClientError, Sealed, TransactionalProducer};
 use crate::env::{BoxFuture, Env, Point};
 use crate::types::{Offset, TopicPartition};
 
@@ -33,16 +36,20 @@ pub enum Written {
 /// One cut of a task, taken and not yet written.
 pub struct Cut {
     pub offsets: Vec<(TopicPartition, Offset)>,
+    /// Its changes are the whole state.
+    pub snapshot: bool,
     pub stats: TaskStats,
 }
 
 /// The one writer of a task's transactional id.
 pub struct Writer {
     env: Env,
+    client: Client,
     task: TaskId,
     group: String,
     changelog: Option<TopicPartition>,
     state: State,
+    trimming: Option<BoxFuture<'static, ()>>,
     /// Spent in polling what is under way.
     polling: Duration,
 }
@@ -54,17 +61,25 @@ enum State {
     Between,
 }
 
-type Writing = BoxFuture<'static, (TransactionalProducer, Result<Written, ClientError>)>;
+type Writing = BoxFuture<'static, (TransactionalProducer, Result<Done, ClientError>)>;
+
+struct Done {
+    written: Written,
+    /// The changelog below is not needed any more.
+    trim: Option<Offset>,
+}
 
 impl Writer {
     pub fn new(
         env: &Env,
+        client: &Client,
         task: TaskId,
         group: String,
         changelog: Option<TopicPartition>,
         producer: TransactionalProducer,
     ) -> Writer {
-        Writer { env: env.clone(), task, group, changelog, state: State::Free(producer), polling: Duration::ZERO }
+        let (env, client, state) = (env.clone(), client.clone(), State::Free(producer));
+        Writer { env, client, task, group, changelog, state, trimming: None, polling: Duration::ZERO }
     }
 
     /// Whether nothing is under way.
@@ -78,7 +93,7 @@ impl Writer {
         self.stage_outputs(&mut producer, outbox);
         self.state = State::Writing(Box::pin(async move {
             let flushed = producer.flush().await;
-            (producer, flushed.map(|()| Written::Outputs))
+            (producer, flushed.map(|()| Done { written: Written::Outputs, trim: None }))
         }));
     }
 
@@ -89,9 +104,10 @@ impl Writer {
         let mut changes = Vec::new();
         outbox.drain(|partition, batch| changes.extend(producer.seal(partition, batch)));
         let (env, group) = (self.env.clone(), self.group.clone());
+        let snapshot = self.changelog.clone().filter(|_| cut.snapshot);
         self.state = State::Writing(Box::pin(async move {
-            let committed = commit(&env, &mut producer, &group, changes, &cut.offsets).await;
-            (producer, committed.map(|()| Written::Cut(cut.stats)))
+            let committed = commit(&env, &mut producer, &group, changes, &cut.offsets, snapshot.as_ref()).await;
+            (producer, committed.map(|trim| Done { written: Written::Cut(cut.stats), trim }))
         }));
     }
 
@@ -116,13 +132,53 @@ impl Writer {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Written, TaskError>> {
-        let State::Writing(writing) = &mut self.state else { return Poll::Pending };
         let began = Instant::now();
-        let polled = Pin::as_mut(writing).poll(context);
+        let polled = self.poll_writing(context);
+        let _ = self.poll_trimming(context);
         self.polling += began.elapsed();
-        let Poll::Ready((producer, outcome)) = polled else { return Poll::Pending };
+        polled
+    }
+
+    fn poll_writing(&mut self, context: &mut Context<'_>) -> Poll<Result<Written, TaskError>> {
+        let State::Writing(writing) = &mut self.state else { return Poll::Pending };
+        let Poll::Ready((producer, outcome)) = Pin::as_mut(writing).poll(context) else { return Poll::Pending };
         self.state = State::Free(producer);
-        Poll::Ready(outcome.map_err(|error| TaskError::of(self.task, error)))
+        Poll::Ready(match outcome {
+            Ok(Done { written, trim }) => {
+                if let Some(below) = trim {
+                    self.trim(below);
+                }
+                Ok(written)
+            }
+            Err(error) => Err(TaskError::of(self.task, error)),
+        })
+    }
+
+    fn poll_trimming(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(trimming) = &mut self.trimming else { return Poll::Ready(()) };
+        let trimmed = Pin::as_mut(trimming).poll(context);
+        if trimmed.is_ready() {
+            self.trimming = None;
+        }
+        trimmed
+    }
+
+    /// Begins to delete the changelog below a committed snapshot; an older deletion that is under way is covered by it.
+    fn trim(&mut self, below: Offset) {
+        let Some(changelog) = self.changelog.clone() else { return };
+        let (env, client, task) = (self.env.clone(), self.client.clone(), self.task);
+        self.trimming = Some(Box::pin(async move {
+            match client.delete_records(&changelog, below).await {
+                Ok(_) => env.reach(Point::TaskTrimmed).await,
+                // It costs room, and nothing else; the next snapshot tries again.
+                Err(error) => env.log(format_args!("task {task} could not trim its changelog: {error}")),
+            }
+        }));
+    }
+
+    /// Waits until nothing is being trimmed.
+    pub fn trimmed(&mut self) -> impl Future<Output = ()> {
+        std::future::poll_fn(|context| self.poll_trimming(context))
     }
 
     /// The time since the last call in which this task's thread was busy with what is under way.
@@ -141,13 +197,15 @@ impl Writer {
     }
 }
 
+/// Answers where the `snapshot` begins in its changelog, if it is one.
 async fn commit(
     env: &Env,
     producer: &mut TransactionalProducer,
     group: &str,
     changes: Vec<Sealed>,
     offsets: &[(TopicPartition, Offset)],
-) -> Result<(), ClientError> {
+    snapshot: Option<&TopicPartition>,
+) -> Result<Option<Offset>, ClientError> {
     producer.flush().await?;
     env.reach(Point::TaskOutputsFlushed).await;
     changes.into_iter().for_each(|batch| producer.stage_sealed(batch));
@@ -155,7 +213,12 @@ async fn commit(
     env.reach(Point::TaskStateFlushed).await;
     producer.send_offsets(group, offsets).await?;
     env.reach(Point::TaskOffsetsSent).await;
+    // Asked before the commit: that begins another transaction.
+    let first = snapshot.and_then(|changelog| producer.first_offset(changelog));
     producer.commit().await?;
     env.reach(Point::TaskCommitted).await;
-    Ok(())
+    if first.is_some() {
+        env.reach(Point::TaskSnapshotCommitted).await;
+    }
+    Ok(first)
 }
