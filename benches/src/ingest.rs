@@ -19,11 +19,12 @@ use engine::client::{Client, ClientConfig, Producer, partition_for_key};
 use engine::env::Env;
 use engine::env::real::threads;
 use engine::record::{BatchBuilder, Compression};
+use engine::schema::{Schema, SchemaRegistry};
 use engine::types::{Timestamp, TopicPartition};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Barrier;
-use workloads::click::{Click, put_hex};
+use workloads::click::{CLICK_REFERRED_SCHEMA, CLICK_SCHEMA, Click, put_hex};
 use workloads::clickstream::{ClickRecord, Clickstream};
 
 use crate::dataset::{Dataset, Key};
@@ -74,6 +75,9 @@ pub fn run(
         let broker = Broker::start(env.clone(), BrokerConfig::new(&data_dir)).await?;
         let client = Client::new(env, broker.local(), ClientConfig::default());
         client.create_topic(&spec.topic, spec.partitions).await?;
+        // A schema is in the log before its first use.
+        let schema = if spec.dataset.value_bytes.is_some() { CLICK_REFERRED_SCHEMA } else { CLICK_SCHEMA };
+        SchemaRegistry::open(&client).await?.register(&Schema::parse(schema)?).await?;
         let start = Arc::new(Start { ready: Barrier::new(spec.threads), at: OnceLock::new(), said: Box::new(started) });
         let mut workers = Vec::new();
         for thread in 0..spec.threads {
@@ -120,6 +124,27 @@ impl Start {
 /// Microseconds from 1 to 10 minutes, three digits.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are fixed and valid")
+}
+
+/// A record's key and value; with a size, by a newer writer whose additional field makes the value that large. A value that
+/// is larger by itself stays as it is.
+fn encode(dataset: &Dataset, record: &ClickRecord, key: &mut Vec<u8>, value: &mut Vec<u8>) {
+    let by_user = dataset.key == Key::User;
+    let Some(size) = dataset.value_bytes else {
+        Click::encode_record(record, by_user, key, value);
+        return;
+    };
+    Click::encode_padded(record, 0, by_user, key, value);
+    let room = (size as usize).saturating_sub(value.len());
+    // The field's length is a varint of its double: one byte is in the value already.
+    let padding = match room {
+        0..64 => room,
+        64..8_193 => room - 1,
+        _ => room - 2,
+    };
+    key.clear();
+    value.clear();
+    Click::encode_padded(record, padding, by_user, key, value);
 }
 
 /// One thread's share: every `threads`-th partition. Each thread walks all events in arrival order and skips those of
@@ -207,7 +232,7 @@ impl<'a> Sender<'a> {
             };
             key.clear();
             value.clear();
-            Click::encode_record(&record, self.spec.dataset.key == Key::User, &mut key, &mut value);
+            encode(&self.spec.dataset, &record, &mut key, &mut value);
             let lane = &mut self.lanes[partition as usize];
             lane.batch.push(Timestamp(record.ts_ms), Some(&key), Some(&value), &[]);
             lane.intended.push(intended);
@@ -264,5 +289,26 @@ impl<'a> Sender<'a> {
             self.producer.send(&lane.partition, &mut lane.batch).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::DEFAULT_USERS;
+
+    #[test]
+    fn values_are_as_large_as_was_asked_for() {
+        let sizes = [40, 64, 95, 96, 97, 128, 1_024, 8_191, 8_230, 20_000];
+        for value_bytes in sizes {
+            let dataset = Dataset { events: 100, users: DEFAULT_USERS, key: Key::User, value_bytes: Some(value_bytes) };
+            for record in dataset.stream().iter() {
+                let (mut key, mut value) = (Vec::new(), Vec::new());
+                encode(&dataset, &record, &mut key, &mut value);
+                let off = i64::from(value_bytes) - value.len() as i64;
+                // A length of 64 takes a byte more than one of 63, so one size in between cannot be had.
+                assert!((0..=1).contains(&off), "{} bytes for {value_bytes}", value.len());
+            }
+        }
     }
 }

@@ -79,6 +79,7 @@ impl Plan {
         expected: &mut Expected,
         step: &mut dyn FnMut(&str),
     ) -> anyhow::Result<Measured> {
+        assert!(self.log_dir.file_name().is_some(), "{:?} is no folder for a log", self.log_dir);
         assert!(self.runs.ingest > 0 && self.runs.warm > 0, "nothing is measured by {:?}", self.runs);
         let mut ingests = Vec::new();
         for run in 0..self.runs.ingest {

@@ -186,8 +186,9 @@ fn sweep(args: &Args, swept: Swept, plan: Plan) -> anyhow::Result<Exit> {
     if let Some(own) = own {
         return Err(Usage(format!("{own} is what --sweep {swept} changes; choose its --points")).into());
     }
-    let sweep = Sweep::new(swept, plan, args.events, args.partitions, args.points.clone())?;
+    let mut sweep = Sweep::new(swept, plan, args.events, args.partitions, args.points.clone())?;
     let root = runs::create(args.data_dir.as_deref(), "sweep")?;
+    sweep.plan.log_dir = root.join("log");
     let report = sweep.run(&launcher()?, &root)?;
     if args.json {
         output::json(&report)?;

@@ -73,9 +73,6 @@ impl Sweep {
         partitions: Option<i32>,
         points: Option<Points>,
     ) -> Result<Sweep, Usage> {
-        if swept == Swept::EventSize {
-            return Err(Usage("event sizes cannot be swept before events can be padded".to_owned()));
-        }
         let mut points = points.map_or_else(|| default_points(swept), |points| points.0);
         points.sort_unstable();
         points.dedup();
