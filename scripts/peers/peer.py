@@ -19,7 +19,7 @@ RUNS = {
     },
     "duckdb-two-steps": {"sessions": queries.duckdb(queries.DUCKDB_SESSIONS_TWO_STEPS)},
     "polars": {
-        "sessions": queries.polars(queries.polars_sessions, "in-memory"),
+        "sessions": queries.polars(queries.polars_sessions, "streaming"),
         "minutes": queries.polars(queries.polars_minutes, "streaming"),
         "unique-minutes": queries.polars(queries.polars_unique_minutes, "streaming"),
     },

@@ -7,6 +7,9 @@ from it after that. The files are in the page cache.
 `sessions` is the way anyone would write it: sort by user and time, mark the gaps, number the sessions. `sessions, in two
 steps` first gathers each user's events by half hours (two events of one half hour can never be a gap apart) and then
 does the same over a tenth of the rows: more thought than most put in, and faster.
+
+Tried and slower, on 2 cores and 5 M events: Polars' in-memory engine (sessions 3.9 against 4.4 M events/s, minutes 8.1
+against 17.4; distinct ids within the noise), and Polars' group_by with first() for the distinct ids.
 """
 
 import time
@@ -147,5 +150,4 @@ def polars_minutes(pl, events):
 
 
 def polars_unique_minutes(pl, events):
-    firsts = events.group_by("event_id").agg(pl.col("user_id").first(), pl.col("ts_ms").first())
-    return polars_minutes(pl, firsts)
+    return polars_minutes(pl, events.select("event_id", "user_id", "ts_ms").unique(subset="event_id"))
