@@ -4,18 +4,18 @@
 //!
 //! Keys live in numbered slots, with their first cell inside: a hash table finds the slot, a calendar holds each slot's next
 //! timer. Neither's order is seen: what fires is sorted by (end, key), what is written by key. A caller with many records
-//! looks up all their slots before it adds the first ([`Cells::find`]), so that the memory's answers overlap.
+//! guesses and touches all their slots before it adds the first ([`Cells::touch`]), so that the memory's answers overlap.
 //!
 //! Invariant: the cells of a key are in order and more than a gap apart.
 //! Invariant: `wake` of a slot is at most the due time of each of its cells, and the calendar has that entry.
 //! Invariant: after [`Cells::fire`] a pane is out iff the minimum has reached its end.
 
 use hashbrown::HashTable;
-use smallvec::SmallVec;
 
 use super::aggregate::{Aggregate, CodecError};
 use super::changelog::{TAG_CELLS, cells, put_cell, state_share, timer_share};
 use super::content::{Content, Shrinks};
+use super::few::Few;
 use super::key::{Key, Sought};
 use super::outbox::Outbox;
 use super::sink::Sink;
@@ -24,6 +24,8 @@ use super::timers::Timers;
 use super::window::{Span, WindowSpec};
 
 const NEVER: i64 = i64::MAX;
+/// No guess.
+pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// What readers of the output have of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +53,8 @@ impl<C> Cell<C> {
     }
 }
 
-/// In this order, so that what a lookup and an addition touch lies together.
-#[repr(C)]
+/// Two cache lines for a small state; in this order, so that the last field lies in the last line.
+#[repr(C, align(64))]
 struct Slot<C> {
     key: Key,
     wake: i64,
@@ -62,16 +64,18 @@ struct Slot<C> {
     dirty: bool,
     /// Whether the changelog has this key.
     persisted: bool,
-    cells: SmallVec<[Cell<C>; 1]>,
+    cells: Few<Cell<C>>,
     /// This key's share of the state digest, while `persisted`.
     share: u64,
 }
 
+// A session's state is six words.
+const _: () = assert!(size_of::<Slot<[u64; 6]>>() == 128, "a slot is two cache lines");
+
 impl<C> Slot<C> {
     /// Memory held beside the slot.
     fn heap_bytes(&self) -> usize {
-        let cells = if self.cells.spilled() { self.cells.capacity() * size_of::<Cell<C>>() } else { 0 };
-        cells + self.key.heap_bytes()
+        self.cells.heap_bytes() + self.key.heap_bytes()
     }
 }
 
@@ -144,6 +148,10 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     }
 
     pub fn gauge(&self, stats: &mut TaskStats) {
+        debug_assert_eq!(
+            self.heap_bytes,
+            self.slots.iter().filter(|slot| slot.live).map(Slot::heap_bytes).sum::<usize>()
+        );
         stats.keys = self.index.len() as u64;
         stats.keys_max = self.counts.keys_max;
         stats.state_bytes = self.bytes() as u64;
@@ -169,14 +177,19 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             + self.heap_bytes
     }
 
-    /// The slot of a key; holds until the next [`Cells::fire`] or [`Cells::take_changes`].
+    /// Where the key with this hash may be: a slot whose hash has the same few bits, without a look at its key.
     #[inline]
-    pub fn find(&self, sought: &Sought<'_>) -> Option<u32> {
-        let slots = &self.slots;
-        let id = *self.index.find(sought.hash, |id| slots[*id as usize].key.is(sought))?;
-        // Asks for the cell's memory as well, so that its answer is on the way when the cell is needed.
-        std::hint::black_box(slots[id as usize].cells.first().map(|cell| cell.last));
-        Some(id)
+    pub fn guess(&self, hash: u64) -> u32 {
+        self.index.find(hash, |_| true).copied().unwrap_or(NOWHERE)
+    }
+
+    /// Asks for the memory of a slot, and does nothing with it. The answers to many such questions come side by side, where
+    /// those to whole additions, one after another, would be waited for one by one.
+    #[inline]
+    pub fn touch(&self, guess: u32) {
+        if let Some(slot) = self.slots.get(guess as usize) {
+            std::hint::black_box((slot.wake, slot.share));
+        }
     }
 
     #[inline]
@@ -203,7 +216,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
                     live: true,
                     dirty: false,
                     persisted: false,
-                    cells: SmallVec::new(),
+                    cells: Few::None,
                     share: 0,
                 });
                 u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 keys in a task")
@@ -215,28 +228,30 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         id
     }
 
-    /// Joins a span to the cells that it touches (proof, step 2). `found` is what [`Cells::find`] said of the key.
+    /// Joins a span to the cells that it touches (proof, step 2). `guess` is what [`Cells::guess`] said, or [`NOWHERE`].
     #[inline]
     pub fn add(
         &mut self,
         sought: &Sought<'_>,
-        found: Option<u32>,
+        guess: u32,
         span: Span,
         item: C::Item<'_>,
         minimum: i64,
         out: &mut Outbox,
     ) {
-        let id = found.unwrap_or_else(|| self.slot(sought));
+        let id = match self.slots.get(guess as usize) {
+            Some(slot) if slot.live && slot.key.is(sought) => guess,
+            _ => self.slot(sought),
+        };
         let gap = self.spec.gap();
         let slot = &mut self.slots[id as usize];
-        debug_assert!(slot.live && slot.key.is(sought), "slot {id} is of another key");
         if !slot.dirty {
             slot.dirty = true;
             self.dirty.push(id);
         }
         // Nearly always: one cell, its pane not out, and the span touches it. Then its end can only move on, and the timer
         // that it has will do.
-        if let [cell] = &mut slot.cells[..]
+        if let Few::One(cell) = &mut slot.cells
             && cell.row == Row::None
             && cell.first - gap <= span.last
             && span.first <= cell.last + gap
@@ -254,14 +269,14 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         let (spec, gap) = (self.spec, self.spec.gap());
         let slot = &mut self.slots[id as usize];
         self.heap_bytes -= slot.heap_bytes();
-        let low = slot.cells.partition_point(|cell| cell.last + gap < span.first);
-        let high = low + slot.cells[low..].partition_point(|cell| cell.first - gap <= span.last);
+        let low = slot.cells.as_slice().partition_point(|cell| cell.last + gap < span.first);
+        let high = low + slot.cells.as_slice()[low..].partition_point(|cell| cell.first - gap <= span.last);
         if low == high {
             let mut content = C::new(&self.aggregate);
             content.insert(&self.aggregate, item);
             slot.cells.insert(low, Cell::new(span, Row::None, content));
         } else {
-            if slot.cells[low..high].iter().any(|cell| cell.row != Row::None) {
+            if slot.cells.as_slice()[low..high].iter().any(|cell| cell.row != Row::None) {
                 match high - low {
                     1 => self.counts.changes_after_emission += 1,
                     _ => self.counts.merges_after_emission += 1,
@@ -270,12 +285,12 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             }
             self.join(id, low, high, span);
             let slot = &mut self.slots[id as usize];
-            slot.cells[low].content.insert(&self.aggregate, item);
+            slot.cells.as_mut_slice()[low].content.insert(&self.aggregate, item);
         }
         let slot = &mut self.slots[id as usize];
         self.heap_bytes += slot.heap_bytes();
         // The cell's pane is not out, so what is due next is its end.
-        let due = spec.end(slot.cells[low].last);
+        let due = spec.end(slot.cells.as_slice()[low].last);
         if due < slot.wake {
             slot.wake = due;
             self.timers.push(due, id);
@@ -288,11 +303,11 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         for _ in low + 1..high {
             let mut absorbed = slot.cells.remove(low + 1);
             disarm(&mut self.timers_digest, slot.key.bytes(), &mut absorbed.armed);
-            let cell = &mut slot.cells[low];
+            let cell = &mut slot.cells.as_mut_slice()[low];
             cell.last = cell.last.max(absorbed.last);
             cell.content.absorb(&self.aggregate, absorbed.content);
         }
-        let cell = &mut slot.cells[low];
+        let cell = &mut slot.cells.as_mut_slice()[low];
         cell.first = cell.first.min(span.first);
         cell.last = cell.last.max(span.last);
     }
@@ -302,9 +317,9 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     #[cold]
     fn withdraw(&mut self, id: u32, touched: std::ops::Range<usize>, span: Span, minimum: i64, out: &mut Outbox) {
         let slot = &mut self.slots[id as usize];
-        let first = slot.cells[touched.start].first.min(span.first);
-        let last = slot.cells[touched.end - 1].last.max(span.last);
-        for cell in &mut slot.cells[touched] {
+        let first = slot.cells.as_slice()[touched.start].first.min(span.first);
+        let last = slot.cells.as_slice()[touched.end - 1].last.max(span.last);
+        for cell in &mut slot.cells.as_mut_slice()[touched] {
             if cell.row == Row::None {
                 continue;
             }
@@ -334,7 +349,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             if slot.wake == at && at != NEVER {
                 slot.wake = NEVER;
                 visited.push(id);
-                for cell in &slot.cells {
+                for cell in slot.cells.as_slice() {
                     let end = spec.end(cell.last);
                     if cell.row != Row::Out && end <= minimum {
                         due.push(Due::new(end, slot.key.prefix(), id));
@@ -349,7 +364,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         for Due { end, slot: id, .. } in self.due.drain(..) {
             let slot = &mut self.slots[id as usize];
             let (spec, sink) = (self.spec, &mut self.sink);
-            let cell = slot.cells.iter_mut().find(|cell| spec.end(cell.last) == end);
+            let cell = slot.cells.as_mut_slice().iter_mut().find(|cell| spec.end(cell.last) == end);
             let cell = cell.expect("a due cell is there until the purge below");
             let window = spec.window(cell.first, cell.last);
             cell.content.with_state(&self.aggregate, |state| sink.emit(slot.key.bytes(), window, state, out));
@@ -368,6 +383,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         let (spec, digest) = (self.spec, &mut self.timers_digest);
         let slot = &mut self.slots[id as usize];
         let before = slot.cells.len();
+        self.heap_bytes -= slot.heap_bytes();
         let mut next = NEVER;
         let key = slot.key.bytes();
         slot.cells.retain(|cell| {
@@ -382,6 +398,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             next = next.min(due);
             true
         });
+        self.heap_bytes += slot.heap_bytes();
         if slot.cells.is_empty() && !slot.persisted {
             // The changelog never knew it.
             self.release(id);
@@ -435,7 +452,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             }
             self.value.clear();
             self.value.extend_from_slice(&(slot.cells.len() as u32).to_be_bytes());
-            for cell in &mut slot.cells {
+            for cell in slot.cells.as_mut_slice() {
                 put_cell(cell.first, cell.last, &mut self.value, |out| cell.content.encode(&self.aggregate, out));
                 let due = due(&self.spec, cell);
                 arm(&mut self.timers_digest, slot.key.bytes(), &mut cell.armed, due);
@@ -457,7 +474,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             self.index.find_entry(hash, |other| *other == id).expect("a slot is in the index until it is released");
         entry.remove();
         self.heap_bytes -= slot.heap_bytes();
-        slot.cells = SmallVec::new();
+        slot.cells = Few::None;
         slot.wake = NEVER;
         slot.live = false;
         slot.persisted = false;
@@ -467,7 +484,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// Takes one entry of the changelog.
     pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), CodecError> {
         let id = self.slot(&Sought::new(key));
-        let mut restored = SmallVec::new();
+        let mut restored = Vec::new();
         for cell in cells(value.unwrap_or(&[0; 4]))? {
             let content = C::decode(&self.aggregate, cell.content)?;
             restored.push(Cell::new(Span { first: cell.first, last: cell.last }, Row::None, content));
@@ -477,7 +494,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             self.state_digest = self.state_digest.wrapping_sub(slot.share);
         }
         self.heap_bytes -= slot.heap_bytes();
-        slot.cells = restored;
+        slot.cells = restored.into_iter().collect();
         self.heap_bytes += slot.heap_bytes();
         match value {
             None => self.release(id),
@@ -497,7 +514,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     pub fn restored(&mut self, minimum: i64) {
         for id in 0..self.slots.len() {
             let slot = &mut self.slots[id];
-            for cell in &mut slot.cells {
+            for cell in slot.cells.as_mut_slice() {
                 cell.row = if self.spec.end(cell.last) <= minimum { Row::Out } else { Row::None };
                 let due = due(&self.spec, cell);
                 arm(&mut self.timers_digest, slot.key.bytes(), &mut cell.armed, due);
@@ -521,10 +538,11 @@ impl<A: Aggregate, C: Shrinks<A>, K: Sink<A::State>> Cells<A, C, K> {
             slot.dirty = true;
             self.dirty.push(id);
         }
-        let Some(at) = slot.cells.iter().position(|cell| cell.first <= span.first && span.last <= cell.last) else {
+        let Some(at) = slot.cells.as_slice().iter().position(|cell| cell.first <= span.first && span.last <= cell.last)
+        else {
             return false;
         };
-        let cell = &mut slot.cells[at];
+        let cell = &mut slot.cells.as_mut_slice()[at];
         let old = spec.window(cell.first, cell.last);
         if cell.row == Row::Out {
             self.counts.retractions += 1;

@@ -14,6 +14,7 @@ mod channels;
 mod content;
 mod dedup;
 mod deployment;
+mod few;
 pub mod frame;
 mod intake;
 mod key;

@@ -9,7 +9,7 @@ use crate::schema::{Schema, SchemaId};
 use crate::types::{Partition, Timestamp};
 
 use super::aggregate::{Aggregate, CodecError, Pane};
-use super::cells::Cells;
+use super::cells::{Cells, NOWHERE};
 use super::channels::Channels;
 use super::content::{Content, PaneItem, Shrinks, Sums, Upstream};
 use super::frame::{Frame, Marking, PaneFrame, marking};
@@ -281,7 +281,7 @@ where
             stats.accepted += 1;
             let minimum = self.channels.minimum();
             if frame.added {
-                self.cells.add(&Sought::new(key), None, span, item, minimum, out);
+                self.cells.add(&Sought::new(key), NOWHERE, span, item, minimum, out);
             } else if !self.cells.remove(key, span, item, minimum, out) {
                 return Err(TaskFault::UnknownPane { partition: ledger.inputs[0].clone(), offset: record.offset });
             }

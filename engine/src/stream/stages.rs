@@ -14,7 +14,7 @@ use crate::schema::{Schema, SchemaId};
 use crate::types::{Offset, Partition, Timestamp, TopicPartition};
 
 use super::aggregate::{Aggregate, CodecError, RecordTime, Tie};
-use super::cells::Cells;
+use super::cells::{Cells, NOWHERE};
 use super::changelog::Tally;
 use super::content::{Item, Sums};
 use super::frame::{REASON_HEADER, late_key, rejected_key};
@@ -183,7 +183,7 @@ pub(super) struct Direct<D: Decode, A: Aggregate<In = D::Out>, K> {
     pub accepted: Accepted<D::Out>,
 }
 
-/// Events on their way into windows: judged, and their slots looked up. Reused.
+/// Events on their way into windows. Reused.
 pub(super) struct Accepted<T>(Vec<Event<T>>);
 
 /// An event that a window takes.
@@ -197,7 +197,8 @@ struct Event<T> {
     minimum: i64,
     prefix: u64,
     hash: u64,
-    slot: Option<u32>,
+    /// See [`Cells::guess`].
+    guess: u32,
 }
 
 impl<T> Default for Accepted<T> {
@@ -217,10 +218,10 @@ impl<T: Send + 'static> Accepted<T> {
         minimum: i64,
     ) {
         let Sought { prefix, hash, .. } = Sought::new(record.key.unwrap_or_default());
-        self.0.push(Event { record: index, event, span, tie, minimum, prefix, hash, slot: None });
+        self.0.push(Event { record: index, event, span, tie, minimum, prefix, hash, guess: NOWHERE });
     }
 
-    /// Adds all to the cells: first every key is looked up, which the processor does side by side, then each is joined.
+    /// Adds all to the cells: first every slot is asked for, which the memory answers side by side, then each is joined.
     pub fn add_to<A: Aggregate<In = T>, K: Sink<A::State>>(
         &mut self,
         cells: &mut Cells<A, Sums<A::State>, K>,
@@ -232,13 +233,16 @@ impl<T: Send + 'static> Accepted<T> {
             Sought { bytes, prefix: event.prefix, hash: event.hash }
         };
         for event in &mut self.0 {
-            event.slot = cells.find(&sought(event));
+            event.guess = cells.guess(event.hash);
+        }
+        for event in &self.0 {
+            cells.touch(event.guess);
         }
         for event in self.0.drain(..) {
             let tie = Tie::Source { partition: event.tie.0, offset: event.tie.1 };
             let time = RecordTime { at: records[event.record].timestamp, tie };
             let item = Item { record: &event.event, time };
-            cells.add(&sought(&event), event.slot, event.span, item, event.minimum, out);
+            cells.add(&sought(&event), event.guess, event.span, item, event.minimum, out);
         }
     }
 }
