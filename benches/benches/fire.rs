@@ -89,13 +89,16 @@ fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
+/// Writes the value of a user's pane.
+type Encode<'a> = &'a dyn Fn(&[u8], Window, &mut Vec<u8>);
+
 fn output(criterion: &mut Criterion) {
     let keys: Vec<String> = (0..KEYS).map(|key| key.to_string()).collect();
     let mut group = criterion.benchmark_group("output");
     group.throughput(Throughput::Elements(KEYS)).sample_size(20);
     let mut builder = BatchBuilder::new(Compression::None);
     let (mut key, mut value) = (Vec::new(), Vec::new());
-    let mut panes = |encode: &dyn Fn(&[u8], Window, &mut Vec<u8>), finish: bool| {
+    let mut panes = |encode: Encode<'_>, finish: bool| {
         for (index, user) in keys.iter().enumerate() {
             let start = Timestamp(NOON + index as i64 % 1_000);
             let window = Window { start, end: Timestamp(start.0 + GAP.0 + 1) };
