@@ -85,6 +85,9 @@ pub struct EngineSettings {
     /// Events that the source's producer puts into one batch at most.
     pub batch_events: u32,
     pub lz4: bool,
+    /// The broker rewrites a log of its own when it has grown by so much.
+    #[serde(default = "never")]
+    pub internal_log_bytes: u64,
 }
 
 /// After the replay the source loses its beginning, and a third version, which needs it, is started.
@@ -303,6 +306,7 @@ impl EngineSettings {
             batch_events: *draw.pick(&[1, 4, 16, 64]),
             lz4: draw.chance(1, 2),
             snapshot_every: *draw.pick(&[1, 2, 3, 5, 20]),
+            internal_log_bytes: *draw.pick(&[1, 1_024, 8_192, 16 << 20]),
         }
     }
 }
@@ -310,6 +314,11 @@ impl EngineSettings {
 /// What plans mean that were written before there was a choice.
 fn seldom() -> u32 {
     20
+}
+
+/// As [`seldom`]: more than a run writes.
+fn never() -> u64 {
+    16 << 20
 }
 
 fn draw_shape(draw: &mut Draw) -> Shape {

@@ -52,6 +52,7 @@ pub const REQUIRED_STATES: &[&str] = &[
     "state-restored",
     "restored-from-snapshot",
     "changelog-trimmed",
+    "internal-log-rewritten",
     "late-event-after-close",
     "session-bridge-after-emission",
     "needed-offset-gone",

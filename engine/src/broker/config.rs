@@ -21,6 +21,9 @@ pub struct BrokerConfig {
     pub fetch_bytes_max: usize,
     /// Answers of one connection that may wait for their turn; further requests are not read meanwhile.
     pub pipeline_max: usize,
+    /// The logs of the broker's own (transactions, committed offsets) are rewritten when they have grown by so much, and
+    /// are several times as large as what they say. A start reads about as much of each.
+    pub internal_log_bytes: u64,
     /// Partitions of all topics together: each has a directory, open files and a task.
     pub partitions_max: usize,
 }
@@ -35,6 +38,7 @@ impl BrokerConfig {
             max_frame_bytes: 100 << 20,
             fetch_bytes_max: 55 << 20,
             pipeline_max: 32,
+            internal_log_bytes: 16 << 20,
             partitions_max: 10_000,
         }
     }

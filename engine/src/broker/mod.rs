@@ -3,7 +3,8 @@
 //! What decides is synchronous and does no I/O: [`coordinator`] (transactions), [`offsets`] (what groups have committed),
 //! [`topics`], and the log's own state. Around them stands a thin shell that appends what they decide and waits until it
 //! is durable: [`produce`], [`fetch`], [`transactions`], [`committed`], [`deletion`], [`cluster`], all entered through [`dispatch`],
-//! from a [`connection`] or from this process. [`recovery`] builds the state from the logs.
+//! from a [`connection`] or from this process. [`recovery`] builds the state from the logs, and [`rewrite`] keeps the
+//! logs as short as the state allows.
 //!
 //! Invariant: nothing is acknowledged before it is durable, and no decision is acted on before it is.
 //! Invariant: after a failed write or sync every call fails and [`Broker::failed`] resolves.
@@ -22,6 +23,7 @@ mod life;
 mod offsets;
 mod produce;
 mod recovery;
+mod rewrite;
 mod shared;
 mod topics;
 mod transactions;

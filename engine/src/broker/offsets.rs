@@ -10,6 +10,8 @@
 //! value  i16 version = 3, i64 offset, i32 leader epoch (-1), string metadata, i64 commit time in ms
 //! ```
 //!
+//! A batch that is in no transaction restates what is committed already (see `rewrite`).
+//!
 //! Each TxnOffsetCommit is one transactional batch. Its sequence numbers are the broker's, counted from 0 in each
 //! transaction: a client has none for offsets.
 //!
@@ -77,6 +79,8 @@ struct Pending {
     epoch: ProducerEpoch,
     next: Sequence,
     offsets: BTreeMap<OffsetKey, CommittedOffset>,
+    /// The marker that is appended, and not durable yet.
+    decided: Option<ControlMarker>,
 }
 
 /// See the module.
@@ -97,8 +101,12 @@ impl Offsets {
 
     /// Takes in a batch that was appended; its transaction is open.
     pub fn stage(&mut self, id: ProducerId, epoch: ProducerEpoch, base: Sequence, records: Vec<OffsetRecord>) {
-        let pending =
-            self.pending.entry(id).or_insert_with(|| Pending { epoch, next: Sequence(0), offsets: BTreeMap::new() });
+        let pending = self.pending.entry(id).or_insert_with(|| Pending {
+            epoch,
+            next: Sequence(0),
+            offsets: BTreeMap::new(),
+            decided: None,
+        });
         pending.epoch = epoch;
         pending.next = base.plus(i32::try_from(records.len()).expect("fewer than 2^31 records"));
         for OffsetRecord { key, committed } in records {
@@ -115,6 +123,35 @@ impl Offsets {
         for (OffsetKey { group, partition }, committed) in pending.offsets {
             self.groups.entry(group).or_default().insert(partition, committed);
         }
+    }
+
+    /// The marker of the producer's transaction is appended. Called under the same lock as the append.
+    pub fn decide(&mut self, id: ProducerId, marker: ControlMarker) {
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.decided = Some(marker);
+        }
+    }
+
+    /// Takes in, at start, what a rewrite has said again.
+    pub fn restate(&mut self, records: Vec<OffsetRecord>) {
+        for OffsetRecord { key: OffsetKey { group, partition }, committed } in records {
+            self.groups.entry(group).or_default().insert(partition, committed);
+        }
+    }
+
+    /// What the log says is committed, the markers that were appended last included.
+    pub fn whole(&self) -> Vec<OffsetRecord> {
+        let mut table: BTreeMap<OffsetKey, CommittedOffset> = BTreeMap::new();
+        for (group, partitions) in &self.groups {
+            for (partition, committed) in partitions {
+                let key = OffsetKey { group: group.clone(), partition: partition.clone() };
+                table.insert(key, committed.clone());
+            }
+        }
+        for pending in self.pending.values().filter(|pending| pending.decided == Some(ControlMarker::Commit)) {
+            table.extend(pending.offsets.iter().map(|(key, committed)| (key.clone(), committed.clone())));
+        }
+        table.into_iter().map(|(key, committed)| OffsetRecord { key, committed }).collect()
     }
 
     pub fn committed(&self, group: &str, partition: &TopicPartition) -> Option<&CommittedOffset> {
@@ -153,6 +190,20 @@ mod tests {
         for cut in 0..value.len() {
             assert!(OffsetRecord::decode(&key, &value[..cut]).is_err(), "{cut} bytes");
         }
+    }
+
+    #[test]
+    fn the_whole_is_what_the_log_says_and_not_only_what_is_known_to_be_durable() {
+        let (a, b, epoch) = (ProducerId(1), ProducerId(2), ProducerEpoch(0));
+        let mut offsets = Offsets::default();
+        offsets.restate(vec![record("g", 7)]);
+        offsets.stage(a, epoch, Sequence(0), vec![record("g", 8)]);
+        offsets.stage(b, epoch, Sequence(0), vec![record("h", 1)]);
+        assert_eq!(offsets.whole(), [record("g", 7)], "open");
+        offsets.decide(a, ControlMarker::Commit);
+        offsets.decide(b, ControlMarker::Abort);
+        assert_eq!(offsets.whole(), [record("g", 8)], "the marker comes before the rewrite in the log");
+        assert_eq!(offsets.committed("g", &TopicPartition::new("t", 3)).map(|it| it.offset), Some(Offset(7)));
     }
 
     #[test]

@@ -10,15 +10,18 @@ use std::sync::Arc;
 use super::codec::CodecError;
 use super::coordinator::{Coordinator, Identity, Owner, Record};
 use super::offsets::{OffsetRecord, Offsets};
+use super::rewrite::{self, Table};
 use super::shared::{Parts, Shared, partition_dir};
 use super::topics::{CONSUMER_OFFSETS, METADATA, TRANSACTION_STATE, TopicRecord, Topics};
 use super::{BrokerConfig, BrokerError, transactions};
 use crate::env::{Env, Point};
-use crate::log::{Isolation, Log, ReadError};
+use crate::log::{Isolation, Log, LogConfig, ReadError};
 use crate::record::{self, BatchRef, ControlMarker};
 use crate::types::{Offset, ProducerEpoch, TopicPartition};
 
 const READ_BYTES: usize = 1 << 20;
+/// Of the internal logs.
+const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 
 pub async fn recover(env: Env, config: BrokerConfig) -> Result<Arc<Shared>, BrokerError> {
     let dir = &config.data_dir;
@@ -34,11 +37,14 @@ pub async fn recover(env: Env, config: BrokerConfig) -> Result<Arc<Shared>, Brok
     })?;
 
     let metadata_log = open(&env, &config, METADATA, 0).await?;
-    let txn_log = open(&env, &config, TRANSACTION_STATE, 0).await?;
-    let offsets_log = open(&env, &config, CONSUMER_OFFSETS, 0).await?;
+    // Segments that are deleted whole are to be no larger than what is left of their logs.
+    let segment_bytes = config.log.segment_bytes.min(config.internal_log_bytes.max(SEGMENT_BYTES_MIN));
+    let own = BrokerConfig { log: LogConfig { segment_bytes, ..config.log.clone() }, ..config.clone() };
+    let txn_log = open(&env, &own, TRANSACTION_STATE, 0).await?;
+    let offsets_log = open(&env, &own, CONSUMER_OFFSETS, 0).await?;
     let topics = topics(&env, &config, [&metadata_log, &txn_log, &offsets_log]).await?;
-    let coordinator = coordinator(&txn_log).await?;
-    let offsets = offsets(&offsets_log).await?;
+    let (coordinator, txn_bytes) = coordinator(&txn_log).await?;
+    let (offsets, offsets_bytes) = offsets(&offsets_log).await?;
 
     let parts = Parts { topics, coordinator, offsets, metadata_log, txn_log, offsets_log, lock };
     let shared = Arc::new(Shared::new(env, config, parts));
@@ -54,6 +60,8 @@ pub async fn recover(env: Env, config: BrokerConfig) -> Result<Arc<Shared>, Brok
         shared.env.log(format_args!("concludes the transaction of {transactional_id}, decided before the start"));
         transactions::spawn_conclusion(&shared, transactional_id, None);
     }
+    shared.runtime.spawn(rewrite::run(shared.clone(), Table::Transactions, txn_bytes));
+    shared.runtime.spawn(rewrite::run(shared.clone(), Table::Offsets, offsets_bytes));
     Ok(shared)
 }
 
@@ -89,21 +97,23 @@ async fn topics(env: &Env, config: &BrokerConfig, internal: [&Log; 3]) -> Result
     Ok(topics)
 }
 
-async fn coordinator(log: &Log) -> Result<Coordinator, BrokerError> {
+/// Also answers how many bytes were read.
+async fn coordinator(log: &Log) -> Result<(Coordinator, u64), BrokerError> {
     let mut coordinator = Coordinator::default();
-    replay(log, |batch| {
+    let bytes = replay(log, |batch| {
         each_record(batch, |key, value| {
             coordinator.replay(Record::decode(key, value)?);
             Ok(())
         })
     })
     .await?;
-    Ok(coordinator)
+    Ok((coordinator, bytes))
 }
 
-async fn offsets(log: &Log) -> Result<Offsets, BrokerError> {
+/// Also answers how many bytes were read.
+async fn offsets(log: &Log) -> Result<(Offsets, u64), BrokerError> {
     let mut offsets = Offsets::default();
-    replay(log, |batch| {
+    let bytes = replay(log, |batch| {
         let header = *batch.header();
         if header.control {
             if let Some(marker) = batch.control_marker() {
@@ -116,15 +126,19 @@ async fn offsets(log: &Log) -> Result<Offsets, BrokerError> {
             records.push(OffsetRecord::decode(key, value)?);
             Ok(())
         })?;
-        offsets.stage(header.producer_id, header.producer_epoch, header.base_sequence, records);
+        match header.transactional {
+            true => offsets.stage(header.producer_id, header.producer_epoch, header.base_sequence, records),
+            false => offsets.restate(records),
+        }
         Ok(())
     })
     .await?;
-    Ok(offsets)
+    Ok((offsets, bytes))
 }
 
-/// Reads all of an internal log.
-async fn replay(log: &Log, mut take: impl FnMut(&BatchRef<'_>) -> Result<(), String>) -> Result<(), BrokerError> {
+/// Reads all of an internal log; answers how many bytes that were.
+async fn replay(log: &Log, mut take: impl FnMut(&BatchRef<'_>) -> Result<(), String>) -> Result<u64, BrokerError> {
+    let mut bytes = 0;
     let partition = || log.partition().clone();
     let end = log.high_watermark();
     let mut from = log.start();
@@ -145,8 +159,9 @@ async fn replay(log: &Log, mut take: impl FnMut(&BatchRef<'_>) -> Result<(), Str
             take(&batch).map_err(|reason| damaged(batch.header().base_offset, reason))?;
         }
         from = fetched.next;
+        bytes += fetched.bytes.len() as u64;
     }
-    Ok(())
+    Ok(bytes)
 }
 
 fn each_record(
@@ -181,8 +196,7 @@ async fn abort_unknown(shared: &Arc<Shared>, logs: &[Log]) -> Result<(), BrokerE
                 open.first_offset
             ));
             let epoch = ProducerEpoch(open.epoch.0.saturating_add(1));
-            let appended = log
-                .append_marker(ControlMarker::Abort, open.producer_id, epoch, transactions::COORDINATOR_EPOCH)
+            let appended = transactions::append_marker(shared, log, ControlMarker::Abort, open.producer_id, epoch)
                 .map_err(|error| shared.refused(log, error))?;
             shared.durable(log, &appended).await?;
             if &*log.partition().topic == CONSUMER_OFFSETS {

@@ -16,10 +16,11 @@ use super::shared::Shared;
 use super::topics::CONSUMER_OFFSETS;
 use crate::env::Point;
 use crate::log::{AppendError, Appended, Log};
+use crate::record::ControlMarker;
 use crate::types::{Millis, ProducerEpoch, ProducerId};
 
 /// There is one coordinator, and it never moves.
-pub const COORDINATOR_EPOCH: i32 = 0;
+const COORDINATOR_EPOCH: i32 = 0;
 /// Longer names are refused where they come in.
 pub const ID_BYTES_MAX: usize = 1024;
 
@@ -137,7 +138,7 @@ async fn conclude(shared: &Shared, id: &str, decided: Option<Appended>) -> Resul
     for partition in &conclusion.partitions {
         let log = shared.topics().log(&partition.topic, partition.partition);
         let log = log.unwrap_or_else(|| panic!("{partition} was part of a transaction and is gone"));
-        match log.append_marker(conclusion.marker, conclusion.id, conclusion.epoch, COORDINATOR_EPOCH) {
+        match append_marker(shared, &log, conclusion.marker, conclusion.id, conclusion.epoch) {
             Ok(appended) => markers.push((log, appended)),
             // The partition is past this transaction: recovery found it there without its record, and aborted it.
             Err(error @ (AppendError::InvalidTxnState { .. } | AppendError::InvalidProducerEpoch { .. }))
@@ -157,12 +158,30 @@ async fn conclude(shared: &Shared, id: &str, decided: Option<Appended>) -> Resul
     }
     shared.env.reach(Point::TxnMarkersWritten).await;
     let completed = {
-        let coordinator = shared.coordinator();
+        let mut coordinator = shared.coordinator();
         shared.append_records(coordinator.complete(id))?
     };
     shared.durable(&shared.txn_log, &completed).await?;
     shared.env.reach(Point::TxnCompleted).await;
     Ok(shared.coordinator().completed(id))
+}
+
+/// Ends a producer's transaction in a partition.
+pub fn append_marker(
+    shared: &Shared,
+    log: &Log,
+    marker: ControlMarker,
+    id: ProducerId,
+    epoch: ProducerEpoch,
+) -> Result<Appended, AppendError> {
+    if &*log.partition().topic != CONSUMER_OFFSETS {
+        return log.append_marker(marker, id, epoch, COORDINATOR_EPOCH);
+    }
+    // Under one lock: the table has the log's order.
+    let mut offsets = shared.offsets();
+    let appended = log.append_marker(marker, id, epoch, COORDINATOR_EPOCH)?;
+    offsets.decide(id, marker);
+    Ok(appended)
 }
 
 /// Aborts transactions that are left open, for as long as the broker runs.

@@ -54,6 +54,9 @@ points! {
     /// Every log is recovered; open transactions that the coordinator does not know are about to be aborted.
     BrokerRecovered = "broker-recovered",
 
+    /// All that a log of the broker's own says is written anew and durable; what came before is still there.
+    BrokerLogRewritten = "broker-log-rewritten",
+
     // The transaction coordinator.
     /// `Ongoing` with a new partition is about to become durable.
     TxnBeforeOngoing = "txn-before-ongoing",

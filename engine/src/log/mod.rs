@@ -220,6 +220,11 @@ impl Log {
         self.inner.state().end()
     }
 
+    /// Bytes of all batches, markers included, that were appended since the log was opened.
+    pub fn appended_bytes(&self) -> u64 {
+        self.inner.state().appended_bytes()
+    }
+
     /// Everything below is synced.
     pub fn high_watermark(&self) -> Offset {
         self.inner.state().high_watermark()

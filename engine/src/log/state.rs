@@ -102,6 +102,8 @@ pub(super) struct State {
     /// The segment that the durable recovery point names as the active one: it and what follows must be there at a start.
     recovery_segment: Offset,
     bytes_since_recovery_point: u64,
+    /// Of all batches since the log was opened.
+    appended_bytes: u64,
     /// (offset, segment, position), the latest last.
     cursors: VecDeque<(Offset, Offset, u64)>,
     /// Closed segments with an open file, by base; the latest used last.
@@ -126,6 +128,7 @@ impl State {
             aborted: AbortedIndex::default(),
             segments: vec![segment],
             queue: VecDeque::new(),
+            appended_bytes: 0,
             recovery_point: base,
             recovery_segment: base,
             bytes_since_recovery_point: 0,
@@ -171,6 +174,10 @@ impl State {
 
     pub(super) fn last_stable(&self) -> Offset {
         self.last_stable
+    }
+
+    pub(super) fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
     }
 
     pub(super) fn recovery_point(&self) -> Offset {
@@ -251,6 +258,7 @@ impl State {
         header.leader_epoch = LEADER_EPOCH;
         self.accepted.apply(&header, marker);
         self.end = header.next_offset();
+        self.appended_bytes += bytes.len() as u64;
         self.queue.push_back(Pending { header, marker, bytes: bytes.freeze() });
     }
 

@@ -1,5 +1,7 @@
 //! A kill at each named moment of a transaction, and what the next start makes of it.
 
+use std::sync::Mutex;
+
 use engine::broker::BrokerError;
 use engine::env::Point;
 use engine::wire::TransportError;
@@ -290,4 +292,77 @@ fn deleted_records_stay_deleted_and_an_open_transaction_keeps_its_beginning() {
         assert_eq!(delete_records(client, "t", -1).await, (0, 5), "the marker, too");
     });
     running.stop();
+}
+
+/// Commits offsets of `t`-1 for ever, or so many of them; `acked` holds the last one that was answered.
+async fn commit_on(client: &Client, mut writer: Writer, acked: &Mutex<i64>, count: usize) -> Writer {
+    for _ in 0..count {
+        let offset = *acked.lock().expect("no panic") + 1;
+        client.write("x", writer, 0, "t", 1, "v").await.expect("written");
+        client.commit_offset("x", writer, "g", "t", 1, offset).await.expect("staged");
+        writer = client.end("x", writer, true).await.expect("committed");
+        *acked.lock().expect("no panic") = offset;
+    }
+    writer
+}
+
+async fn start_of(client: &Client, topic: &str) -> i64 {
+    client.list_offset(topic, 0, -2, false).await.expect("a start").0
+}
+
+#[test]
+fn the_brokers_own_logs_stay_short_and_a_kill_at_any_moment_of_it_changes_nothing() {
+    let mut points = vec![None];
+    for nth in [1, 2, 5] {
+        points.extend([Some((Point::BrokerLogRewritten, nth)), Some((Point::LogStartMoved, nth))]);
+    }
+    for point in points {
+        let mut world = World::new();
+        world.config.internal_log_bytes = 2_000;
+        let acked = Mutex::new(0);
+        let running = world.start();
+        // Open all the while: its offsets are in no rewrite, and must not be lost.
+        let (open, writer) = running.run(async {
+            let client = &running.client;
+            client.create("t", 2).await.expect("created");
+            let open = client.init("open").await;
+            client.write("open", open, 0, "t", 0, "late").await.expect("written");
+            client.commit_offset("open", open, "g", "t", 0, 77).await.expect("staged");
+            let writer = client.init("x").await;
+            (open, commit_on(client, writer, &acked, 40).await)
+        });
+        running.stop();
+        if let Some(point) = point {
+            let running = world.start_frozen_at(Some(point));
+            let client = running.client.clone();
+            running.crash_at_point(commit_on(&client, writer, &acked, usize::MAX));
+        }
+        let running = world.start();
+        running.run(async {
+            let client = &running.client;
+            let known = *acked.lock().expect("no panic");
+            // One may have been committed and not answered; a new instance waits for it.
+            let writer = client.init("x").await;
+            let found = client.offset("g", "t", 1, true).await.expect("an offset");
+            assert!([known, known + 1].contains(&found), "{point:?}: {found} is committed, and {known} was answered");
+            *acked.lock().expect("no panic") = found;
+            assert_eq!(client.offset("g", "t", 0, true).await, Err(ResponseError::UnstableOffsetCommit));
+            assert!(client.end("open", open, true).await.is_ok(), "{point:?}");
+            assert_eq!(client.offset("g", "t", 0, true).await, Ok(77));
+            commit_on(client, writer, &acked, 40).await;
+        });
+        running.stop();
+        let running = world.start();
+        running.run(async {
+            let client = &running.client;
+            assert_eq!(client.offset("g", "t", 0, true).await, Ok(77), "{point:?}");
+            assert_eq!(client.offset("g", "t", 1, true).await, Ok(*acked.lock().expect("no panic")));
+            for topic in ["__transaction_state", "__consumer_offsets"] {
+                let (start, end) = (start_of(client, topic).await, client.list_offset(topic, 0, -1, false).await);
+                let left = end.expect("an end").0 - start;
+                assert!(start > 0 && left < 100, "{point:?}: {topic} from {start} still holds {left} records");
+            }
+        });
+        running.stop();
+    }
 }

@@ -144,6 +144,17 @@ impl PartitionLog {
         self.entries.iter().filter(|entry| entry.fate == Fate::Committed)
     }
 
+    /// The same in the order in which they took effect: what a transaction wrote, where its marker lies.
+    pub fn effective(&self) -> Vec<&Entry> {
+        let effect = |entry: &Entry| {
+            let marker = entry.transaction.and_then(|index| self.transactions[index].marker);
+            (marker.map_or(entry.offset, |marker| marker.offset), entry.offset)
+        };
+        let mut entries: Vec<&Entry> = self.committed().collect();
+        entries.sort_by_key(|entry| effect(entry));
+        entries
+    }
+
     /// The record at `offset`.
     pub fn at(&self, offset: i64) -> Option<&Entry> {
         let index = self.entries.binary_search_by_key(&offset, |entry| entry.offset).ok()?;

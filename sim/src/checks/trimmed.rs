@@ -1,23 +1,26 @@
 //! What a changelog has lost is below a committed snapshot: a task deletes the beginning of its changelog only once the
-//! snapshot that stands in for it is committed and known to be, and nobody deletes anything else.
+//! snapshot that stands in for it is committed and known to be. The broker's own logs lose only what the rest says, too:
+//! read from where they begin they mean the same as with all that was deleted. Nothing else loses anything.
 //!
 //! In: the committed snapshots of each changelog (with what was removed, so a trim does not hide itself), every request to
 //! delete records, and where the logs began after each crash and at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::types::TopicPartition;
 
-use super::changelog::Changelog;
-use super::log::{Writer, log_starts};
+use super::changelog::{Changelog, GROUP_OFFSETS, group_offset};
+use super::log::{Entry, Writer, log_starts};
 use super::{Case, Check, Violation};
 use crate::evidence::{Moment, TrimRecord};
 
 const NAME: &str = "trimmed-below-snapshot";
+/// Where the transactions' states are.
+const TRANSACTIONS: &str = "__transaction_state";
 
 pub const CHECK: Check = Check {
     name: NAME,
-    holds_when: "a changelog begins at a committed snapshot, and nothing else loses its beginning",
+    holds_when: "a changelog begins at a committed snapshot, and what else was deleted is said again",
     examined: |case| {
         case.evidence.history.trims.len() as u64
             + case.logs.all().filter(|(_, _, log)| log.log_start > 0).count() as u64
@@ -66,7 +69,50 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
             say(format!("{changelog} holds nothing below offset {}, and nobody removed it", log.start));
         }
     }
+    for message in lost_offsets(case).into_iter().chain(lost_transactions(case)) {
+        found.push(Violation::new(NAME, message));
+    }
     found
+}
+
+/// Committed offsets that the deleted part of their log held, and the rest gives otherwise or not at all. What is in no
+/// transaction is the broker's own repetition: it counts only for what is left.
+fn lost_offsets(case: &Case<'_>) -> Vec<String> {
+    let log = case.logs.get(GROUP_OFFSETS, 0);
+    let entries = log.effective();
+    let table = |counts: &dyn Fn(&Entry) -> bool| {
+        let offsets = entries.iter().filter(|entry| counts(entry)).filter_map(|entry| group_offset(entry));
+        offsets.map(|(group, topic, partition, offset)| ((group, topic, partition), offset)).collect::<BTreeMap<_, _>>()
+    };
+    let whole = table(&|entry| entry.transaction.is_some());
+    let left = table(&|entry| entry.offset >= log.log_start);
+    let said = |table: &BTreeMap<_, i64>, key| table.get(key).map_or("nothing".to_owned(), |offset| offset.to_string());
+    let keys: BTreeSet<_> = whole.keys().chain(left.keys()).collect();
+    keys.into_iter()
+        .filter(|key| whole.get(*key) != left.get(*key))
+        .map(|key| {
+            let (group, topic, partition) = key;
+            format!(
+                "{GROUP_OFFSETS} from offset {} says {} of {topic}[{partition}] of {group}, and {} was committed",
+                log.log_start,
+                said(&left, key),
+                said(&whole, key)
+            )
+        })
+        .collect()
+}
+
+/// Transactional ids that the rest of their log does not name any more.
+fn lost_transactions(case: &Case<'_>) -> Vec<String> {
+    let log = case.logs.get(TRANSACTIONS, 0);
+    let named = |from: i64| {
+        let entries = log.committed().filter(move |entry| entry.offset >= from);
+        entries.filter_map(|entry| entry.key.clone()).collect::<BTreeSet<_>>()
+    };
+    let (whole, left) = (named(0), named(log.log_start));
+    let lost = whole.difference(&left);
+    lost.map(|key| format!("{TRANSACTIONS} from offset {} says nothing of {}", log.log_start, key.escape_ascii()))
+        .collect()
 }
 
 fn of(changelog: &Changelog) -> Snapshots {
@@ -150,6 +196,37 @@ mod tests {
             ["app.1.sums-changelog-0 was to be deleted below offset 4, before anybody was told that the snapshot of \
               producer 5 epoch 1 there is committed"]
         );
+    }
+
+    #[test]
+    fn a_rewrite_of_the_committed_offsets_that_forgets_or_goes_back_is_caught() {
+        let offsets = |repeated: &[(&str, i64)]| {
+            let (mut disk, mut evidence) = run();
+            for (group, offset) in repeated {
+                disk.plain("__consumer_offsets", 0, &[group_offset(group, SOURCE, 0, *offset)]);
+            }
+            // Two commits of one offset and one marker each come before.
+            disk.log_start("__consumer_offsets", 0, 4);
+            evidence.files = disk.files();
+            messages(&super::CHECK, &evidence)
+        };
+        assert_eq!(offsets(&[("app.1", 5)]), Vec::<String>::new());
+        let says = |what: &str| {
+            format!("__consumer_offsets from offset 4 says {what} of source[0] of app.1, and 5 was committed")
+        };
+        assert_eq!(offsets(&[]), [says("nothing")]);
+        assert_eq!(offsets(&[("app.1", 3)]), [says("3")]);
+    }
+
+    #[test]
+    fn a_rewrite_that_forgets_a_transactional_id_is_caught() {
+        let (mut disk, mut evidence) = run();
+        for id in ["a", "b", "a"] {
+            disk.plain("__transaction_state", 0, &[record(0).key(id).value("state")]);
+        }
+        disk.log_start("__transaction_state", 0, 2);
+        evidence.files = disk.files();
+        assert_eq!(messages(&super::CHECK, &evidence), ["__transaction_state from offset 2 says nothing of b"]);
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub(super) const OF_BROKER: &[Point] = &[
     Point::LogRolled,
     Point::LogRecoveryPointWritten,
     Point::LogStartMoved,
+    Point::BrokerLogRewritten,
     Point::TxnBeforeOngoing,
     Point::TxnBeforeDecision,
     Point::TxnDecided,

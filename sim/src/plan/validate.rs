@@ -69,6 +69,7 @@ impl Plan {
         }
         within("engine.txn_timeout_ms", engine.txn_timeout_ms, 1..=4 * WAIT_MS)?;
         within("engine.flush_bytes", engine.flush_bytes, 1..=1 << 40)?;
+        within("engine.internal_log_bytes", engine.internal_log_bytes, 1..=1 << 40)?;
         within("engine.snapshot_every", engine.snapshot_every, 1..=1 << 20)?;
         within("engine.patience_ms", engine.patience_ms, 1..=DAY_MS)?;
         within("engine.batch_events", engine.batch_events, 1..=1 << 20)?;

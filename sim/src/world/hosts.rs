@@ -111,6 +111,7 @@ async fn run_broker(env: Env, parts: Parts) -> turmoil::Result {
             recovery_point_every_bytes: parts.engine.recovery_point_every_bytes,
             ..LogConfig::default()
         },
+        internal_log_bytes: parts.engine.internal_log_bytes,
         ..BrokerConfig::new(DATA_DIR)
     };
     let broker = match Broker::start(env.clone(), config).await {

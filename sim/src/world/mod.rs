@@ -461,6 +461,7 @@ impl<'a> World<'a> {
             Point::TaskCommitted => "crash-after-commit",
             Point::TaskSnapshotCommitted => "crash-between-snapshot-and-trim",
             Point::TaskTrimmed | Point::LogStartMoved => "crash-around-trim",
+            Point::BrokerLogRewritten => "crash-between-rewrite-and-trim",
             Point::TaskRestoreBegin | Point::TaskRestoreMiddle | Point::TaskRestoreEnd => "crash-during-restore",
             Point::BrokerRecovered | Point::LogBeforeTruncate | Point::LogTruncated => "crash-during-recovery",
             Point::TxnDecided | Point::TxnMarkerWritten | Point::TxnMarkersWritten => "crash-between-decision-and-end",
@@ -482,6 +483,7 @@ impl<'a> World<'a> {
                 Point::TaskRestoreMiddle => "state-restored",
                 Point::TaskRestoreSnapshot => "restored-from-snapshot",
                 Point::TaskTrimmed => "changelog-trimmed",
+                Point::BrokerLogRewritten => "internal-log-rewritten",
                 _ => continue,
             };
             *states.entry(name.to_owned()).or_default() += count;

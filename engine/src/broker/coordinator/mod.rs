@@ -49,6 +49,8 @@ struct Txn {
     deadline: Option<u64>,
     /// The record of an InitProducerId is not durable yet.
     initialising: bool,
+    /// The record of the completion is appended, and not durable yet.
+    completing: bool,
 }
 
 /// See the module.
@@ -106,7 +108,7 @@ impl Coordinator {
             Record::ProducerIds { below } => self.reserved = self.reserved.max(below.0),
             Record::Txn(TxnRecord { transactional_id, current, timeout, state }) => {
                 self.reserved = self.reserved.max(current.id.0 + 1);
-                let txn = Txn { current, timeout, state, deadline: None, initialising: false };
+                let txn = Txn { current, timeout, state, deadline: None, initialising: false, completing: false };
                 self.txns.insert(transactional_id, txn);
             }
         }
@@ -160,7 +162,7 @@ impl Coordinator {
             let (id, mut records) = self.allocate();
             let current = Identity { id, epoch: ProducerEpoch(0) };
             let state = State::Empty { replaced: None };
-            let txn = Txn { current, timeout, state, deadline: None, initialising: true };
+            let txn = Txn { current, timeout, state, deadline: None, initialising: true, completing: false };
             records.push(Record::Txn(txn_record(transactional_id, &txn)));
             self.txns.insert(transactional_id.clone(), txn);
             return Ok(Init::Persist(records));
@@ -196,6 +198,7 @@ impl Coordinator {
                     state: State::Empty { replaced: holder },
                     deadline: None,
                     initialising: true,
+                    completing: false,
                 };
                 records.push(Record::Txn(txn_record(transactional_id, txn)));
                 Ok(Init::Persist(records))
@@ -354,14 +357,13 @@ impl Coordinator {
     }
 
     /// All markers are durable: the record of the completion. When it is durable: [`Coordinator::completed`].
-    pub fn complete(&self, transactional_id: &str) -> Records {
-        let (key, txn) = self.txns.get_key_value(transactional_id).expect("a decided transaction stays");
-        let State::Prepare { ended, how, .. } = &txn.state else {
-            panic!("{transactional_id} is completed and not decided: {:?}", txn.state);
-        };
-        let mut record = txn_record(key, txn);
-        record.state = State::Complete { ended: *ended, how: *how };
-        vec![Record::Txn(record)]
+    pub fn complete(&mut self, transactional_id: &str) -> Records {
+        let (key, _) = self.txns.get_key_value(transactional_id).expect("a decided transaction stays");
+        let key = key.clone();
+        let txn = self.txns.get_mut(&key).expect("it was found above");
+        assert!(matches!(txn.state, State::Prepare { .. }), "{key} is completed and not decided: {:?}", txn.state);
+        txn.completing = true;
+        vec![Record::Txn(txn_record(&key, txn))]
     }
 
     /// The completion is durable: the next identity.
@@ -371,7 +373,14 @@ impl Coordinator {
             panic!("{transactional_id} is completed and not decided: {:?}", txn.state);
         };
         txn.state = State::Complete { ended: *ended, how: *how };
+        txn.completing = false;
         txn.current
+    }
+
+    /// All that the log says by now, the last steps included: records that a replay may take in again.
+    pub fn whole(&self) -> Records {
+        let ids = (self.reserved > 0).then_some(Record::ProducerIds { below: ProducerId(self.reserved) });
+        ids.into_iter().chain(self.txns.iter().map(|(id, txn)| Record::Txn(txn_record(id, txn)))).collect()
     }
 
     fn decide(&mut self, transactional_id: &Arc<str>, how: How) -> Records {
@@ -421,6 +430,9 @@ fn txn_record(transactional_id: &Arc<str>, txn: &Txn) -> TxnRecord {
         transactional_id: transactional_id.clone(),
         current: txn.current,
         timeout: txn.timeout,
-        state: txn.state.clone(),
+        state: match &txn.state {
+            State::Prepare { ended, how, .. } if txn.completing => State::Complete { ended: *ended, how: *how },
+            state => state.clone(),
+        },
     }
 }
