@@ -3,8 +3,6 @@
 //! In: flags, and a file that an earlier run wrote. Out: a [`Comparison`], or wrong use (exit 2) that names the file, the
 //! line and the field. Everything that can be refused is refused before anything is measured.
 
-#![expect(clippy::disallowed_methods, reason = "the command is above the engine: it reads the baseline's file")]
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
