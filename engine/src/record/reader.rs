@@ -272,7 +272,7 @@ impl<'a> Iterator for Records<'a> {
 }
 
 /// Takes `size` bytes off the front; `None` when it is negative or there are fewer.
-#[inline]
+#[inline(always)]
 fn take<'a>(buf: &mut &'a [u8], size: i32) -> Option<&'a [u8]> {
     let (taken, rest) = buf.split_at_checked(usize::try_from(size).ok()?)?;
     *buf = rest;
@@ -280,7 +280,7 @@ fn take<'a>(buf: &mut &'a [u8], size: i32) -> Option<&'a [u8]> {
 }
 
 /// Takes a length and that many bytes; length -1 is null.
-#[inline]
+#[inline(always)]
 fn take_nullable<'a>(buf: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     match varint::take_i32(buf)? {
         -1 => Some(None),

@@ -48,7 +48,7 @@ fn put_u64(buf: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Takes an `i32` off the front; `None` when there is none. Bits beyond the 32nd are dropped, as Kafka does.
-#[inline]
+#[inline(always)]
 pub fn take_i32(buf: &mut &[u8]) -> Option<i32> {
     let (&first, rest) = buf.split_first()?;
     let raw = if first < 0x80 {
@@ -61,7 +61,7 @@ pub fn take_i32(buf: &mut &[u8]) -> Option<i32> {
 }
 
 /// Takes an `i64` off the front; `None` when there is none.
-#[inline]
+#[inline(always)]
 pub fn take_i64(buf: &mut &[u8]) -> Option<i64> {
     let (&first, rest) = buf.split_first()?;
     let raw = if first < 0x80 {

@@ -19,6 +19,7 @@ use super::few::Few;
 use super::key::{Key, Sought};
 use super::outbox::Outbox;
 use super::sink::Sink;
+use super::slab::Slab;
 use super::task::TaskStats;
 use super::timers::Timers;
 use super::window::{Span, WindowSpec};
@@ -85,19 +86,19 @@ pub(super) struct Cells<A: Aggregate, C, K> {
     pub aggregate: A,
     pub sink: K,
     index: HashTable<u32>,
-    slots: Vec<Slot<C>>,
+    slots: Slab<Slot<C>>,
     free: Vec<u32>,
     timers: Timers,
     timers_digest: u64,
     state_digest: u64,
     dirty: Vec<u32>,
+    /// Keys without cells that the changelog still has.
+    gone: Vec<Key>,
     /// Held beside the slots by long keys, and by keys with several cells.
     heap_bytes: usize,
     /// Reused by `fire`.
     due: Vec<Due>,
     visited: Vec<u32>,
-    /// Reused by `take_changes`.
-    order: Vec<(u64, u32)>,
     record_key: Vec<u8>,
     value: Vec<u8>,
     counts: TaskStats,
@@ -127,16 +128,16 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             aggregate,
             sink,
             index: HashTable::new(),
-            slots: Vec::new(),
+            slots: Slab::new(),
             free: Vec::new(),
             timers: Timers::new(spec.reach().0),
             timers_digest: 0,
             state_digest: 0,
             dirty: Vec::new(),
+            gone: Vec::new(),
             heap_bytes: 0,
             due: Vec::new(),
             visited: Vec::new(),
-            order: Vec::new(),
             record_key: Vec::new(),
             value: Vec::new(),
             counts: TaskStats::default(),
@@ -165,14 +166,14 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         (self.timers_digest, self.state_digest)
     }
 
-    /// Memory held by slots, index, timers, long keys and further cells of a key; what a state itself points to is not
-    /// counted.
+    /// Memory held by slots, index, timers, long keys and further cells of a key. Not counted: what a state itself points
+    /// to, and 16 bytes a changed key while a commit puts them in order.
     fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot<C>>()
+        self.slots.bytes()
             + self.index.allocation_size()
             + (self.free.capacity() + self.dirty.capacity() + self.visited.capacity()) * size_of::<u32>()
             + self.due.capacity() * size_of::<Due>()
-            + self.order.capacity() * size_of::<(u64, u32)>()
+            + self.gone.capacity() * size_of::<Key>()
             + self.timers.bytes()
             + self.heap_bytes
     }
@@ -187,7 +188,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// those to whole additions, one after another, would be waited for one by one.
     #[inline]
     pub fn touch(&self, guess: u32) {
-        if let Some(slot) = self.slots.get(guess as usize) {
+        if let Some(slot) = self.slots.get(guess) {
             std::hint::black_box((slot.wake, slot.share));
         }
     }
@@ -195,7 +196,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     #[inline]
     fn slot(&mut self, sought: &Sought<'_>) -> u32 {
         let slots = &self.slots;
-        match self.index.find(sought.hash, |id| slots[*id as usize].key.is(sought)) {
+        match self.index.find(sought.hash, |id| slots[*id].key.is(sought)) {
             Some(id) => *id,
             None => self.new_slot(sought),
         }
@@ -204,27 +205,24 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     fn new_slot(&mut self, sought: &Sought<'_>) -> u32 {
         let id = match self.free.pop() {
             Some(id) => {
-                let slot = &mut self.slots[id as usize];
+                let slot = &mut self.slots[id];
                 slot.key = Key::new(sought.bytes);
                 slot.live = true;
                 id
             }
-            None => {
-                self.slots.push(Slot {
-                    key: Key::new(sought.bytes),
-                    wake: NEVER,
-                    live: true,
-                    dirty: false,
-                    persisted: false,
-                    cells: Few::None,
-                    share: 0,
-                });
-                u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 keys in a task")
-            }
+            None => self.slots.push(Slot {
+                key: Key::new(sought.bytes),
+                wake: NEVER,
+                live: true,
+                dirty: false,
+                persisted: false,
+                cells: Few::None,
+                share: 0,
+            }),
         };
         let slots = &self.slots;
-        self.heap_bytes += slots[id as usize].heap_bytes();
-        self.index.insert_unique(sought.hash, id, |id| slots[*id as usize].key.hash());
+        self.heap_bytes += slots[id].heap_bytes();
+        self.index.insert_unique(sought.hash, id, |id| slots[*id].key.hash());
         id
     }
 
@@ -239,21 +237,23 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         minimum: i64,
         out: &mut Outbox,
     ) {
-        let id = match self.slots.get(guess as usize) {
+        let id = match self.slots.get(guess) {
             Some(slot) if slot.live && slot.key.is(sought) => guess,
             _ => self.slot(sought),
         };
         let gap = self.spec.gap();
-        let slot = &mut self.slots[id as usize];
+        let slot = &mut self.slots[id];
         if !slot.dirty {
             slot.dirty = true;
             self.dirty.push(id);
         }
-        // Nearly always: one cell, its pane not out, and the span touches it. Then its end can only move on, and the timer
-        // that it has will do.
-        if let Few::One(cell) = &mut slot.cells
+        // Nearly always the span touches one cell, whose pane is not out: the last, or the one before it. Then its end can
+        // only move on, and the timer that it has will do.
+        let cells = slot.cells.as_mut_slice();
+        if let Some(at) = cells.iter().rposition(|cell| cell.first - gap <= span.last)
+            && (at == 0 || cells[at - 1].last + gap < span.first)
+            && let cell = &mut cells[at]
             && cell.row == Row::None
-            && cell.first - gap <= span.last
             && span.first <= cell.last + gap
         {
             cell.first = cell.first.min(span.first);
@@ -267,7 +267,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// [`Cells::add`] where there are several cells, or none, or panes that are out.
     fn add_between(&mut self, id: u32, span: Span, item: C::Item<'_>, minimum: i64, out: &mut Outbox) {
         let (spec, gap) = (self.spec, self.spec.gap());
-        let slot = &mut self.slots[id as usize];
+        let slot = &mut self.slots[id];
         self.heap_bytes -= slot.heap_bytes();
         let low = slot.cells.as_slice().partition_point(|cell| cell.last + gap < span.first);
         let high = low + slot.cells.as_slice()[low..].partition_point(|cell| cell.first - gap <= span.last);
@@ -284,10 +284,10 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
                 self.withdraw(id, low..high, span, minimum, out);
             }
             self.join(id, low, high, span);
-            let slot = &mut self.slots[id as usize];
+            let slot = &mut self.slots[id];
             slot.cells.as_mut_slice()[low].content.insert(&self.aggregate, item);
         }
-        let slot = &mut self.slots[id as usize];
+        let slot = &mut self.slots[id];
         self.heap_bytes += slot.heap_bytes();
         // The cell's pane is not out, so what is due next is its end.
         let due = spec.end(slot.cells.as_slice()[low].last);
@@ -299,7 +299,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
 
     /// Makes one cell of `low..high` and the span.
     fn join(&mut self, id: u32, low: usize, high: usize, span: Span) {
-        let slot = &mut self.slots[id as usize];
+        let slot = &mut self.slots[id];
         for _ in low + 1..high {
             let mut absorbed = slot.cells.remove(low + 1);
             disarm(&mut self.timers_digest, slot.key.bytes(), &mut absorbed.armed);
@@ -316,7 +316,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// replace at the next fire, under the same start, is left in place until then.
     #[cold]
     fn withdraw(&mut self, id: u32, touched: std::ops::Range<usize>, span: Span, minimum: i64, out: &mut Outbox) {
-        let slot = &mut self.slots[id as usize];
+        let slot = &mut self.slots[id];
         let first = slot.cells.as_slice()[touched.start].first.min(span.first);
         let last = slot.cells.as_slice()[touched.end - 1].last.max(span.last);
         for cell in &mut slot.cells.as_mut_slice()[touched] {
@@ -343,10 +343,10 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         debug_assert!(self.due.is_empty() && self.visited.is_empty());
         self.counts.keys_max = self.counts.keys_max.max(self.index.len() as u64);
         let Cells { spec, timers, slots, due, visited, .. } = self;
-        timers.take_due(minimum, |at, id| {
-            let slot = &mut slots[id as usize];
+        timers.take_due(minimum, |id| {
+            let slot = &mut slots[id];
             // Otherwise an entry that an earlier timer of this slot has overtaken, or of a key that is gone.
-            if slot.wake == at && at != NEVER {
+            if slot.wake <= minimum && slot.wake != NEVER {
                 slot.wake = NEVER;
                 visited.push(id);
                 for cell in slot.cells.as_slice() {
@@ -359,10 +359,10 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         });
         due.sort_unstable_by_key(|due| due.rank);
         for equal in due.chunk_by_mut(|a, b| a.rank == b.rank).filter(|equal| equal.len() > 1) {
-            equal.sort_unstable_by(|a, b| slots[a.slot as usize].key.bytes().cmp(slots[b.slot as usize].key.bytes()));
+            equal.sort_unstable_by(|a, b| slots[a.slot].key.bytes().cmp(slots[b.slot].key.bytes()));
         }
         for Due { end, slot: id, .. } in self.due.drain(..) {
-            let slot = &mut self.slots[id as usize];
+            let slot = &mut self.slots[id];
             let (spec, sink) = (self.spec, &mut self.sink);
             let cell = slot.cells.as_mut_slice().iter_mut().find(|cell| spec.end(cell.last) == end);
             let cell = cell.expect("a due cell is there until the purge below");
@@ -381,7 +381,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// Drops a slot's finished cells and sets its next timer.
     fn purge(&mut self, id: u32, minimum: i64) {
         let (spec, digest) = (self.spec, &mut self.timers_digest);
-        let slot = &mut self.slots[id as usize];
+        let slot = &mut self.slots[id];
         let before = slot.cells.len();
         self.heap_bytes -= slot.heap_bytes();
         let mut next = NEVER;
@@ -399,9 +399,8 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             true
         });
         self.heap_bytes += slot.heap_bytes();
-        if slot.cells.is_empty() && !slot.persisted {
-            // The changelog never knew it.
-            self.release(id);
+        if slot.cells.is_empty() {
+            self.retire(id);
             return;
         }
         if slot.cells.len() < before && !slot.dirty {
@@ -418,37 +417,41 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// value or `None` when deleted. Only after [`Cells::fire`].
     pub fn take_changes(&mut self, whole: bool, mut write: impl FnMut(&[u8], Option<&[u8]>)) {
         if whole {
-            for (id, slot) in self.slots.iter_mut().enumerate() {
+            for (id, slot) in self.slots.iter_mut() {
                 if !slot.dirty && !slot.cells.is_empty() {
                     slot.dirty = true;
-                    self.dirty.push(id as u32);
+                    self.dirty.push(id);
                 }
             }
         }
-        let mut order = std::mem::take(&mut self.order);
-        let slots = &self.slots;
-        order.extend(self.dirty.drain(..).map(|id| (slots[id as usize].key.prefix(), id)));
-        order.sort_unstable_by(|a, b| {
-            a.0.cmp(&b.0).then_with(|| slots[a.1 as usize].key.bytes().cmp(slots[b.1 as usize].key.bytes()))
-        });
-        for (_, id) in order.drain(..) {
-            let slot = &mut self.slots[id as usize];
+        // Not kept from commit to commit: beside a large state it is large.
+        let mut order: Vec<(u64, u32)> = Vec::with_capacity(self.dirty.len());
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            let slot = &mut self.slots[id];
             slot.dirty = false;
             if !slot.live {
                 continue;
             }
-            self.record_key.clear();
-            self.record_key.push(TAG_CELLS);
-            self.record_key.extend_from_slice(slot.key.bytes());
+            if slot.cells.is_empty() {
+                self.retire(id);
+            } else {
+                order.push((slot.key.prefix(), id));
+            }
+        }
+        self.dirty = dirty;
+        let slots = &self.slots;
+        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| slots[a.1].key.bytes().cmp(slots[b.1].key.bytes())));
+        let gone = self.take_gone();
+        let mut gone = gone.iter().peekable();
+        for (_, id) in order {
+            let slot = &mut self.slots[id];
+            while let Some(key) = gone.next_if(|key| key.bytes() < slot.key.bytes()) {
+                write(put_record_key(&mut self.record_key, key), None);
+            }
+            put_record_key(&mut self.record_key, &slot.key);
             if slot.persisted {
                 self.state_digest = self.state_digest.wrapping_sub(slot.share);
-            }
-            if slot.cells.is_empty() {
-                if slot.persisted {
-                    write(&self.record_key, None);
-                }
-                self.release(id);
-                continue;
             }
             self.value.clear();
             self.value.extend_from_slice(&(slot.cells.len() as u32).to_be_bytes());
@@ -462,12 +465,33 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             self.state_digest = self.state_digest.wrapping_add(slot.share);
             write(&self.record_key, Some(&self.value));
         }
-        self.order = order;
+        for key in gone {
+            write(put_record_key(&mut self.record_key, key), None);
+        }
+    }
+
+    /// The keys, in order, that the changelog has and nobody else. One that came back has been changed, and is written.
+    fn take_gone(&mut self) -> Vec<Key> {
+        let mut gone = std::mem::take(&mut self.gone);
+        let (index, slots) = (&self.index, &self.slots);
+        gone.retain(|key| index.find(key.hash(), |id| slots[*id].key.bytes() == key.bytes()).is_none());
+        gone.sort_unstable_by(|a, b| a.bytes().cmp(b.bytes()));
+        gone
+    }
+
+    /// Ends a key: its slot is given back, and the changelog, if it has the key, is to forget it.
+    fn retire(&mut self, id: u32) {
+        self.release(id);
+        let slot = &mut self.slots[id];
+        if std::mem::take(&mut slot.persisted) {
+            self.state_digest = self.state_digest.wrapping_sub(slot.share);
+            self.gone.push(std::mem::replace(&mut slot.key, Key::new(&[])));
+        }
     }
 
     /// Gives an empty slot back. Its timers stay: a later key of the slot ignores them.
     fn release(&mut self, id: u32) {
-        let slot = &mut self.slots[id as usize];
+        let slot = &mut self.slots[id];
         assert!(slot.cells.is_empty(), "{} cells in a released slot", slot.cells.len());
         let hash = slot.key.hash();
         let entry =
@@ -477,7 +501,6 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         slot.cells = Few::None;
         slot.wake = NEVER;
         slot.live = false;
-        slot.persisted = false;
         self.free.push(id);
     }
 
@@ -489,8 +512,8 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             let content = C::decode(&self.aggregate, cell.content)?;
             restored.push(Cell::new(Span { first: cell.first, last: cell.last }, Row::None, content));
         }
-        let slot = &mut self.slots[id as usize];
-        if slot.persisted {
+        let slot = &mut self.slots[id];
+        if std::mem::take(&mut slot.persisted) {
             self.state_digest = self.state_digest.wrapping_sub(slot.share);
         }
         self.heap_bytes -= slot.heap_bytes();
@@ -499,9 +522,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         match value {
             None => self.release(id),
             Some(value) => {
-                self.record_key.clear();
-                self.record_key.push(TAG_CELLS);
-                self.record_key.extend_from_slice(key);
+                put_record_key(&mut self.record_key, &slot.key);
                 slot.share = state_share(&self.record_key, value);
                 slot.persisted = true;
                 self.state_digest = self.state_digest.wrapping_add(slot.share);
@@ -512,8 +533,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
 
     /// Rebuilds from state and minimum what the changelog does not hold: which panes are out, and the timers.
     pub fn restored(&mut self, minimum: i64) {
-        for id in 0..self.slots.len() {
-            let slot = &mut self.slots[id];
+        for (id, slot) in self.slots.iter_mut() {
             for cell in slot.cells.as_mut_slice() {
                 cell.row = if self.spec.end(cell.last) <= minimum { Row::Out } else { Row::None };
                 let due = due(&self.spec, cell);
@@ -521,7 +541,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
                 slot.wake = slot.wake.min(due);
             }
             if slot.wake != NEVER {
-                self.timers.push(slot.wake, id as u32);
+                self.timers.push(slot.wake, id);
             }
         }
     }
@@ -533,7 +553,7 @@ impl<A: Aggregate, C: Shrinks<A>, K: Sink<A::State>> Cells<A, C, K> {
     pub fn remove(&mut self, key: &[u8], span: Span, item: C::Item<'_>, minimum: i64, out: &mut Outbox) -> bool {
         let id = self.slot(&Sought::new(key));
         let spec = self.spec;
-        let slot = &mut self.slots[id as usize];
+        let slot = &mut self.slots[id];
         if !slot.dirty {
             slot.dirty = true;
             self.dirty.push(id);
@@ -574,6 +594,13 @@ impl<A: Aggregate, C: Shrinks<A>, K: Sink<A::State>> Cells<A, C, K> {
         self.heap_bytes += slot.heap_bytes();
         true
     }
+}
+
+fn put_record_key<'o>(out: &'o mut Vec<u8>, key: &Key) -> &'o [u8] {
+    out.clear();
+    out.push(TAG_CELLS);
+    out.extend_from_slice(key.bytes());
+    out
 }
 
 fn due<C>(spec: &WindowSpec, cell: &Cell<C>) -> i64 {

@@ -6,7 +6,7 @@
 pub(super) enum Few<T> {
     None,
     One(T),
-    /// Two or more, or what is left of them.
+    /// Two or more.
     Many(Vec<T>),
 }
 

@@ -24,6 +24,7 @@ mod outbox;
 mod pipeline;
 mod routed;
 mod sink;
+mod slab;
 mod stages;
 pub mod task;
 mod timers;

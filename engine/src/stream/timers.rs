@@ -1,82 +1,112 @@
-//! When something is due: a calendar of (time, slot).
+//! When a slot wants to be looked at: a calendar of slots.
 //!
-//! In: due times and the slots that wait for them. Out: the entries that a minimum has reached, in no order that may be
-//! seen. Event time moves forward over a span that is short beside it, so an entry is put into the slice of time that it
-//! belongs to, and a slice is emptied at once: constant work an entry, where a heap would need a logarithm of cache misses.
+//! In: due times and the slots that wait for them. Out: slots, once the minimum has reached their time, in no order that may
+//! be seen. Event time moves forward over a span that is short beside it, so a slot is put into the slice of time that it
+//! belongs to, and a slice is emptied at once: constant work, where a heap would need a logarithm of cache misses. A place in
+//! a slice and a slot's number make eight bytes.
 //!
-//! Invariant: an entry is in the slice of its due time, or in the first slice if that has passed, or in the heap if that is
-//! too far ahead.
+//! Invariant: an entry is in the slice of its due time, or, when that is too far ahead, in the heap.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-/// Slices ahead of the first; what is due later waits in the heap.
+/// Slices from the first to the last; what is due outside them waits in the heap.
 const SLICES_MAX: i64 = 1 << 12;
 /// Emptied slices whose memory is kept.
-const SPARE_MAX: usize = 64;
+const SPARE_MAX: usize = 8;
 
-/// An entry: when, and which slot.
-type Entry = (i64, u32);
+/// A due time as a distance from its slice's beginning, and the slot.
+type Entry = (u32, u32);
 
 struct Slice {
-    least: i64,
+    least: u32,
     entries: Vec<Entry>,
 }
 
 pub(super) struct Timers {
-    /// A slice is 2^shift milliseconds long.
+    /// A slice is 2^shift milliseconds long; at most 2^32.
     shift: u32,
     /// The number of the first slice.
     base: i64,
     slices: VecDeque<Slice>,
-    far: BinaryHeap<Reverse<Entry>>,
+    far: BinaryHeap<Reverse<(i64, u32)>>,
+    /// The minimum that was reached last: what is due before it is due at it.
+    reached: i64,
     spare: Vec<Vec<Entry>>,
 }
 
 impl Timers {
-    /// `horizon`: how far ahead of the minimum most entries lie, in milliseconds.
+    /// `horizon`: how far ahead of the minimum most due times lie, in milliseconds.
     pub fn new(horizon: i64) -> Timers {
         // About 64 slices to the horizon.
-        let shift = (horizon.max(64) / 64).ilog2();
-        Timers { shift, base: 0, slices: VecDeque::new(), far: BinaryHeap::new(), spare: Vec::new() }
+        let shift = (horizon.max(64) / 64).ilog2().min(32);
+        let (slices, far, spare) = (VecDeque::new(), BinaryHeap::new(), Vec::new());
+        Timers { shift, base: 0, slices, far, reached: i64::MIN, spare }
     }
 
     #[inline]
     pub fn push(&mut self, due: i64, slot: u32) {
+        let due = due.max(self.reached);
         let number = due >> self.shift;
         if self.slices.is_empty() {
             self.base = number;
         }
-        let ahead = (number - self.base).max(0);
-        if ahead >= SLICES_MAX {
+        let ahead = number.saturating_sub(self.base);
+        if ahead >= self.slices.len() as i64 || ahead < 0 {
+            self.push_outside(due, number, slot);
+            return;
+        }
+        let delta = (due - (number << self.shift)) as u32;
+        let slice = &mut self.slices[ahead as usize];
+        slice.least = slice.least.min(delta);
+        slice.entries.push((delta, slot));
+    }
+
+    /// Makes room for a slice, or gives up on it.
+    #[cold]
+    fn push_outside(&mut self, due: i64, number: i64, slot: u32) {
+        let (first, last) = (self.base.min(number), number.max(self.base + self.slices.len() as i64 - 1));
+        if last.saturating_sub(first) >= SLICES_MAX {
             self.far.push(Reverse((due, slot)));
             return;
         }
-        while self.slices.len() as i64 <= ahead {
-            let entries = self.spare.pop().unwrap_or_default();
-            self.slices.push_back(Slice { least: i64::MAX, entries });
+        while self.base > first {
+            let slice = self.empty_slice();
+            self.slices.push_front(slice);
+            self.base -= 1;
         }
-        let slice = &mut self.slices[ahead as usize];
-        slice.least = slice.least.min(due);
-        slice.entries.push((due, slot));
+        while self.base + (self.slices.len() as i64) <= last {
+            let slice = self.empty_slice();
+            self.slices.push_back(slice);
+        }
+        self.push(due, slot);
     }
 
-    /// Takes out every entry that `minimum` has reached.
-    pub fn take_due(&mut self, minimum: i64, mut each: impl FnMut(i64, u32)) {
+    fn empty_slice(&mut self) -> Slice {
+        Slice { least: u32::MAX, entries: self.spare.pop().unwrap_or_default() }
+    }
+
+    /// Takes out every slot whose time `minimum` has reached.
+    pub fn take_due(&mut self, minimum: i64, mut each: impl FnMut(u32)) {
+        self.reached = self.reached.max(minimum);
         while let Some(slice) = self.slices.front_mut() {
-            if slice.least <= minimum {
-                slice.least = i64::MAX;
-                slice.entries.retain(|(due, slot)| {
-                    if *due <= minimum {
-                        each(*due, *slot);
+            let begins = self.base << self.shift;
+            if begins > minimum {
+                break;
+            }
+            let into = u32::try_from(minimum.saturating_sub(begins)).unwrap_or(u32::MAX);
+            if slice.least <= into {
+                slice.least = u32::MAX;
+                slice.entries.retain(|(delta, slot)| {
+                    if *delta <= into {
+                        each(*slot);
                         return false;
                     }
-                    slice.least = slice.least.min(*due);
+                    slice.least = slice.least.min(*delta);
                     true
                 });
             }
             if !slice.entries.is_empty() {
-                // What is left lies above the minimum, and the later slices lie above what is left.
                 break;
             }
             let emptied = self.slices.pop_front().expect("the front is there");
@@ -90,7 +120,7 @@ impl Timers {
                 break;
             }
             self.far.pop();
-            each(due, slot);
+            each(slot);
         }
     }
 
@@ -98,7 +128,7 @@ impl Timers {
     pub fn bytes(&self) -> usize {
         let slices = self.slices.iter().map(|slice| slice.entries.capacity());
         let spare = self.spare.iter().map(Vec::capacity);
-        (slices.chain(spare).sum::<usize>() + self.far.capacity()) * size_of::<Entry>()
+        slices.chain(spare).sum::<usize>() * size_of::<Entry>() + self.far.capacity() * size_of::<(i64, u32)>()
     }
 }
 
@@ -110,12 +140,12 @@ mod tests {
     proptest! {
         /// Against a sorted list, with due times near and far, before and after the minimum.
         #[test]
-        fn an_entry_comes_out_once_and_at_the_first_minimum_that_has_reached_it(
-            horizon in prop_oneof![Just(0_i64), Just(60_000), Just(1 << 40)],
+        fn a_slot_comes_out_once_and_at_the_first_minimum_that_has_reached_its_time(
+            horizon in prop_oneof![Just(0_i64), Just(60_000), Just(1 << 40), Just(1 << 50)],
             steps in prop::collection::vec((prop::collection::vec((0_u32..40, any::<i64>()), 0..8), 0_i64..5_000), 1..40),
         ) {
             let mut timers = Timers::new(horizon);
-            let mut model: Vec<Entry> = Vec::new();
+            let mut model: Vec<(i64, u32)> = Vec::new();
             let (mut minimum, mut slot) = (-20_000_i64, 0);
             for (pushes, step) in steps {
                 for (shift, raw) in pushes {
@@ -126,15 +156,16 @@ mod tests {
                 }
                 minimum += step;
                 let mut due = Vec::new();
-                timers.take_due(minimum, |at, id| due.push((at, id)));
+                timers.take_due(minimum, |id| due.push(id));
                 due.sort_unstable();
-                let (mut wanted, left): (Vec<_>, Vec<_>) = model.into_iter().partition(|(at, _)| *at <= minimum);
+                let (wanted, left): (Vec<_>, Vec<_>) = model.into_iter().partition(|(at, _)| *at <= minimum);
+                let mut wanted: Vec<u32> = wanted.into_iter().map(|(_, id)| id).collect();
                 wanted.sort_unstable();
                 prop_assert_eq!(due, wanted);
                 model = left;
             }
             let mut rest = 0;
-            timers.take_due(i64::MAX, |_, _| rest += 1);
+            timers.take_due(i64::MAX, |_| rest += 1);
             prop_assert_eq!(rest, model.len());
         }
     }
