@@ -96,7 +96,7 @@ pub fn bench(report: &BenchReport) -> String {
         let each = report.state_bytes_per_key.map(|bytes| format!(", {bytes:.0} bytes each")).unwrap_or_default();
         line("state", format!("{} open keys at most{each}", count(report.keys)));
     }
-    line("commits", format!("{}, at most {} ms apart", count(report.commits), report.commit_interval_ms));
+    line("commits", format!("{}, due every {} ms", count(report.commits), report.commit_interval_ms));
     line("log", format!("{} MB, codec {}", per_million(report.log_bytes as f64), report.codec));
     line("panes", count(report.panes));
     let sums: Vec<String> = report.output_sums.iter().map(|(name, sum)| format!("{name} {sum}")).collect();

@@ -9,8 +9,8 @@
 //! | `clickstream-unique-minutes` | the same over distinct event ids |
 //!
 //! The source is keyed by user, or by event; then a repartition topic by user comes in between. Where the source is keyed by
-//! user, a click is read no further than the pipeline needs: its user is the record's key and its time the record's. What is
-//! a click does not depend on that. Across a repartition topic the whole click goes, in the current schema.
+//! user, a click is read no further than the pipeline needs: its user is the record's key and its time the record's. Bytes
+//! that are no click are rejected either way; a symbol or a type that only the reader can refuse, only where it is read. Across a repartition topic the whole click goes, in the current schema.
 
 use engine::record::Record;
 use engine::schema::decode::Slot;

@@ -364,8 +364,10 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         for Due { end, slot: id, .. } in self.due.drain(..) {
             let slot = &mut self.slots[id];
             let (spec, sink) = (self.spec, &mut self.sink);
-            let cell = slot.cells.as_mut_slice().iter_mut().find(|cell| spec.end(cell.last) == end);
-            let cell = cell.expect("a due cell is there until the purge below");
+            let cells = slot.cells.as_mut_slice();
+            // In order, and so are their ends.
+            let at = cells.partition_point(|cell| spec.end(cell.last) < end);
+            let cell = cells.get_mut(at).expect("a due cell is there until the purge below");
             let window = spec.window(cell.first, cell.last);
             cell.content.with_state(&self.aggregate, |state| sink.emit(slot.key.bytes(), window, state, out));
             cell.row = Row::Out;
@@ -481,16 +483,16 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
 
     /// Ends a key: its slot is given back, and the changelog, if it has the key, is to forget it.
     fn retire(&mut self, id: u32) {
-        self.release(id);
+        let key = self.release(id);
         let slot = &mut self.slots[id];
         if std::mem::take(&mut slot.persisted) {
             self.state_digest = self.state_digest.wrapping_sub(slot.share);
-            self.gone.push(std::mem::replace(&mut slot.key, Key::new(&[])));
+            self.gone.push(key);
         }
     }
 
-    /// Gives an empty slot back. Its timers stay: a later key of the slot ignores them.
-    fn release(&mut self, id: u32) {
+    /// Gives an empty slot back, and its key. Its timers stay: a later key of the slot ignores them.
+    fn release(&mut self, id: u32) -> Key {
         let slot = &mut self.slots[id];
         assert!(slot.cells.is_empty(), "{} cells in a released slot", slot.cells.len());
         let hash = slot.key.hash();
@@ -502,6 +504,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         slot.wake = NEVER;
         slot.live = false;
         self.free.push(id);
+        std::mem::replace(&mut slot.key, Key::new(&[]))
     }
 
     /// Takes one entry of the changelog.
@@ -520,7 +523,9 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         slot.cells = restored.into_iter().collect();
         self.heap_bytes += slot.heap_bytes();
         match value {
-            None => self.release(id),
+            None => {
+                self.release(id);
+            }
             Some(value) => {
                 put_record_key(&mut self.record_key, &slot.key);
                 slot.share = state_share(&self.record_key, value);

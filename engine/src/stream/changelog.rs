@@ -29,7 +29,7 @@
 //!
 //! A task writes one when enough commits have passed since the last, and the changelog has grown since by twice what the
 //! last one took ([`Tally::due`]). So snapshots are at most a third of what a changelog costs, and what a restore must read
-//! is at most about three times the state, or a few commits, however long the history.
+//! is at most about three times the state of the last snapshot, or a few commits, however long the history.
 //!
 //! Every transaction that carries offsets has exactly one commit record, the last of its changelog records; before it come
 //! the changed keys, tag 0x01 in key order, then 0x02 in id order.

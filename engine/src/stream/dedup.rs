@@ -188,6 +188,8 @@ impl Dedup {
             }
         }
         ids.clear();
+        // After a look through the whole table the list is as long as that, and will not be for long.
+        ids.shrink_to(2 * PURGE_MIN);
         gone.clear();
         (self.changed, self.gone) = (ids, gone);
     }

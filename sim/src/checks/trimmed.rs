@@ -1,6 +1,6 @@
 //! What a changelog has lost is below a committed snapshot: a task deletes the beginning of its changelog only once the
-//! snapshot that stands in for it is committed and known to be. The broker's own logs lose only what the rest says, too:
-//! read from where they begin they mean the same as with all that was deleted. Nothing else loses anything.
+//! snapshot that stands in for it is committed and known to be. The broker's own logs lose no key that the rest does not
+//! state again. Nothing else loses anything.
 //!
 //! In: the committed snapshots of each changelog (with what was removed, so a trim does not hide itself), every request to
 //! delete records, and where the logs began after each crash and at the end.

@@ -149,7 +149,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 fn once(args: &Args, plan: Plan) -> anyhow::Result<Exit> {
     let limits = args.limits.read(&plan.head())?;
     let root = runs::create(args.data_dir.as_deref(), "bench")?;
-    let plan = Plan { log_dir: root.join("log"), ..plan };
+    let plan = Plan { log_dir: fresh_log(&root)?, ..plan };
     let began = Instant::now();
     let mut progress = Progress::new("bench", "phases");
     let mut done = 0;
@@ -175,6 +175,19 @@ fn once(args: &Args, plan: Plan) -> anyhow::Result<Exit> {
     Ok(if held { Exit::Held } else { Exit::TooSlow })
 }
 
+/// Where the log will lie: nothing may be there, since it is removed and written anew between runs.
+fn fresh_log(root: &Path) -> anyhow::Result<PathBuf> {
+    let log = root.join("log");
+    match log.exists() {
+        false => Ok(log),
+        true => Err(Usage(format!(
+            "--data-dir {} holds `log` already, and a benchmark begins with an empty log: remove it, or name another folder",
+            root.display()
+        ))
+        .into()),
+    }
+}
+
 fn sweep(args: &Args, swept: Swept, plan: Plan) -> anyhow::Result<Exit> {
     let own = match swept {
         Swept::Rate => args.rate.is_some().then_some("--rate"),
@@ -188,7 +201,7 @@ fn sweep(args: &Args, swept: Swept, plan: Plan) -> anyhow::Result<Exit> {
     }
     let mut sweep = Sweep::new(swept, plan, args.events, args.partitions, args.points.clone())?;
     let root = runs::create(args.data_dir.as_deref(), "sweep")?;
-    sweep.plan.log_dir = root.join("log");
+    sweep.plan.log_dir = fresh_log(&root)?;
     let report = sweep.run(&launcher()?, &root)?;
     if args.json {
         output::json(&report)?;

@@ -13,7 +13,8 @@
 //!
 //! Invariant: arbitrary bytes are an error, never a panic and never a read beyond them; nothing is allocated for a value
 //! that decodes. Whether bytes are a value does not depend on what is read of it: what is stepped over is checked as well,
-//! strings for UTF-8, numbers, symbols and branches for their ranges, blocks for their sizes, and nothing may follow.
+//! strings for UTF-8, numbers, symbols and branches for their ranges, blocks for their sizes, and nothing may follow. Only what
+//! a reader alone can refuse, a symbol or a type that it does not know, is refused by whoever reads the field.
 
 mod cursor;
 mod resolve;

@@ -331,7 +331,7 @@ impl Instance<'_> {
             Written::Outputs => {}
             Written::Cut(stats) => {
                 self.committed = stats;
-                if stats.keys > summary.most_keys.keys {
+                if (stats.keys, stats.state_bytes) > (summary.most_keys.keys, summary.most_keys.state_bytes) {
                     summary.most_keys = stats;
                 }
                 summary.commits += 1;

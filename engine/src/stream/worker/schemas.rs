@@ -4,7 +4,8 @@
 //! fetched knows all that the round can name. One load a round is enough, then, whatever the records hold; what is unknown
 //! after it is in no log, and the record is rejected. Nothing is remembered of such an id: the next round asks again.
 //!
-//! Invariant: whether a record is rejected does not depend on when the task was started or how often it was.
+//! Invariant, for writers that keep to that: whether a record is rejected does not depend on when the task was started or how
+//! often it was. A schema that is registered after values that name it makes a replay accept what the live run rejected.
 
 use super::super::{TaskCore, TaskId};
 use super::error::TaskError;
