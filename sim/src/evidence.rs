@@ -225,11 +225,12 @@ pub struct AfterGap {
 /// How the liveness phase ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Liveness {
-    /// Lag was zero, no transaction open and the watermark past the last event, within the bound.
+    /// Lag was zero, no transaction open and the watermark past the last event.
     pub converged: bool,
     pub took_virtual_ms: u64,
-    pub bound_virtual_ms: u64,
-    /// What was still missing when the bound passed.
+    /// How long nothing had got further when it was given up.
+    pub stalled_virtual_ms: u64,
+    /// What was still missing when it was given up.
     pub missing: Vec<String>,
     /// The replay ended too.
     pub replay_converged: bool,

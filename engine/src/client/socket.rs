@@ -5,7 +5,7 @@
 //! and a counted answer behind, never half a frame or an answer that the next caller would take for its own.
 //!
 //! Invariant: correlation ids are unique in a transport. An answer out of order ends its connection.
-//! Invariant: every call ends by its deadline. A connection whose oldest call is past it is closed: in-order answers
+//! Invariant: every call ends by its deadline; the time until its connection is there is limited by itself. A connection whose oldest call is past it is closed: in-order answers
 //! would make all others wait too.
 
 mod connection;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::env::{BoxFuture, Env};
 use crate::wire::{Transport, TransportError, frame};
-use connection::{Connection, Outgoing};
+use connection::{Connection, Outgoing, Route};
 
 /// What we call ourselves in a request's header.
 const CLIENT_ID: &str = "segno";
@@ -48,12 +48,10 @@ impl Default for SocketConfig {
 
 /// See the module.
 pub struct SocketTransport {
-    env: Env,
-    address: String,
+    route: Route,
     config: SocketConfig,
     correlation: AtomicI32,
     lanes: Mutex<Lanes>,
-    connecting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -72,15 +70,9 @@ impl SocketTransport {
     /// Connects when it is first called.
     pub fn new(env: Env, address: impl Into<String>, config: SocketConfig) -> SocketTransport {
         assert!(config.connections > 0, "calls need a connection");
-        let address = address.into();
-        SocketTransport {
-            env,
-            address,
-            config,
-            correlation: AtomicI32::new(1),
-            lanes: Mutex::default(),
-            connecting: tokio::sync::Mutex::default(),
-        }
+        let SocketConfig { connect_timeout, max_frame_bytes, .. } = config;
+        let route = Route { env, address: address.into(), connect_timeout, max_frame_bytes };
+        SocketTransport { route, config, correlation: AtomicI32::new(1), lanes: Mutex::default() }
     }
 
     async fn send(&self, api_version: i16, request: RequestKind) -> Result<ResponseKind, TransportError> {
@@ -90,53 +82,39 @@ impl SocketTransport {
             RequestKind::Fetch(fetch) => Duration::from_millis(fetch.max_wait_ms.max(0) as u64),
             _ => Duration::ZERO,
         };
-        let bytes = frame::encode_request(correlation, CLIENT_ID, api_version, &request)
-            .map_err(|error| TransportError::Refused { address: self.address.clone(), reason: error.to_string() })?;
+        let bytes = frame::encode_request(correlation, CLIENT_ID, api_version, &request).map_err(|error| {
+            TransportError::Refused { address: self.route.address.clone(), reason: error.to_string() }
+        })?;
         drop(request);
-        let connection = self.connection(key == ApiKey::Fetch).await?;
         let limit = self.config.call_timeout + patience;
         let (answered, answer) = tokio::sync::oneshot::channel();
-        connection.send(Outgoing { frame: bytes, correlation, deadline: Instant::now() + limit, limit, answered });
-        let broken = || TransportError::Broken { address: self.address.clone(), reason: "closed".to_owned() };
+        let request = Outgoing { frame: bytes, correlation, asked: Instant::now(), limit, answered };
+        self.connection(key == ApiKey::Fetch).send(request);
+        let broken = || TransportError::Broken { address: self.route.address.clone(), reason: "closed".to_owned() };
         let bytes = answer.await.map_err(|_| broken())??;
         match frame::decode_response(key, api_version, bytes) {
             Ok((_, response)) => Ok(response),
-            Err(error) => Err(TransportError::Malformed { address: self.address.clone(), reason: error.to_string() }),
-        }
-    }
-
-    /// An open connection, by preference one on which nothing is in flight.
-    async fn connection(&self, poll: bool) -> Result<Connection, TransportError> {
-        if let Some(connection) = self.pick(poll) {
-            return Ok(connection);
-        }
-        let refused = |reason: String| TransportError::Refused { address: self.address.clone(), reason };
-        let connecting = async {
-            // One at a time, so that those who wait share what the first one opened; each poll has its own anyway.
-            let _turn = if poll { None } else { Some(self.connecting.lock().await) };
-            if let Some(connection) = self.pick(poll) {
-                return Ok(connection);
+            Err(error) => {
+                Err(TransportError::Malformed { address: self.route.address.clone(), reason: error.to_string() })
             }
-            let stream = self.env.network().connect(&self.address).await?;
-            let connection = Connection::open(stream, self.address.clone(), self.config.max_frame_bytes);
-            let reserved = connection.reserve();
-            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            lanes.of(poll).push(connection);
-            Ok(reserved)
-        };
-        tokio::time::timeout(self.config.connect_timeout, connecting)
-            .await
-            .map_err(|_| refused(format!("no connection within {} ms", self.config.connect_timeout.as_millis())))?
-            .map_err(|error: std::io::Error| refused(error.to_string()))
+        }
     }
 
-    fn pick(&self, poll: bool) -> Option<Connection> {
+    /// A connection on which nothing is in flight: an open one, or a new one while there may be more; else the one with
+    /// the least in flight. A poll always gets one to itself.
+    fn connection(&self, poll: bool) -> Connection {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let lane = lanes.of(poll);
         lane.retain(Connection::is_open);
         let full = !poll && lane.len() >= self.config.connections;
-        let least = lane.iter().min_by_key(|connection| connection.in_flight())?;
-        (least.in_flight() == 0 || full).then(|| least.reserve())
+        let least = lane.iter().min_by_key(|connection| connection.in_flight());
+        if let Some(connection) = least.filter(|connection| full || connection.in_flight() == 0) {
+            return connection.reserve();
+        }
+        let connection = Connection::open(self.route.clone());
+        let reserved = connection.reserve();
+        lane.push(connection);
+        reserved
     }
 }
 

@@ -204,9 +204,13 @@ impl Logs {
         let mut partitions = BTreeMap::new();
         for (partition, mut segments) in segments {
             segments.sort_by_key(|(base, _)| *base);
-            let before = gone.remove(&partition).unwrap_or_default();
+            let start = starts.remove(&partition);
+            let mut before = gone.remove(&partition).unwrap_or_default();
+            if let Some(Ok(start)) = start {
+                before.extend(split_deleted(&mut segments, start));
+            }
             let mut log = read_partition(&complete(before, segments));
-            match starts.remove(&partition) {
+            match start {
                 None => {}
                 Some(Ok(start)) => log.log_start = start,
                 Some(Err(reason)) => log.damage = log.damage.or(Some(format!("log-start: {reason}"))),
@@ -301,6 +305,13 @@ fn read_log_start(bytes: &[u8]) -> Result<i64, String> {
 
 /// (first offset, bytes), in order.
 type Segments<'f> = Vec<(i64, &'f [u8])>;
+
+/// Takes those that end below the log's start out of `segments`: they are deleted, and a power cut may bring back any of
+/// them, and others not.
+fn split_deleted<'f>(segments: &mut Segments<'f>, start: i64) -> Segments<'f> {
+    let needed = segments.partition_point(|(base, _)| *base <= start).saturating_sub(1);
+    segments.drain(..needed).collect()
+}
 
 /// The segments that are there, behind those that were deleted from the log's beginning. Others were removed too, at a
 /// start that found a torn one: they begin where another reaches.
@@ -627,5 +638,22 @@ mod tests {
         let gap = Logs::decode(&files, Path::new("/data"));
         let damage = gap.get("t", 0).damage.as_deref().expect("a hole is damage");
         assert_eq!(damage, "segment 00000000000000000002 follows a log that ends at offset 1");
+    }
+
+    #[test]
+    fn a_deleted_segment_that_a_power_cut_brought_back_is_no_hole() {
+        let mut disk = Disk::new();
+        disk.plain("t", 0, &[event("a", 1, 1)]);
+        disk.log_start("t", 0, 2);
+        let mut files = disk.files();
+        let mut third = files[Path::new("/data/t-0/00000000000000000000.log")].clone();
+        third[7] = 2;
+        files.insert("/data/t-0/00000000000000000002.log".into(), third.clone());
+        let decoded = Logs::decode(&files, Path::new("/data"));
+        let log = decoded.get("t", 0);
+        assert_eq!((log.start, log.log_start, log.end, &log.damage), (2, 2, 3, &None));
+        files.insert("/data/t-0/00000000000000000004.log".into(), third);
+        let hole = Logs::decode(&files, Path::new("/data"));
+        assert!(hole.get("t", 0).damage.is_some(), "a hole above the start is damage");
     }
 }

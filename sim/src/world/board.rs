@@ -48,6 +48,9 @@ pub struct Disturbance {
     pub host: Host,
 }
 
+/// A consumer group and a partition that it reads.
+pub type GroupPartition = (String, TopicPartition);
+
 /// Cheap to clone; every clone is the same board.
 #[derive(Clone)]
 pub struct Board(Arc<Inner>);
@@ -68,6 +71,11 @@ struct State {
     produced: bool,
     /// Versions of which the observer saw no open transaction and no lag, after all tasks had finished.
     quiet: BTreeSet<u32>,
+    /// What each transactional id has sent and not yet committed.
+    offsets_sent: BTreeMap<String, Vec<(GroupPartition, Offset)>>,
+    /// The furthest that each group has committed, and when one of them last moved.
+    committed: BTreeMap<GroupPartition, Offset>,
+    progressed_ms: u64,
     missing: Vec<String>,
     moment: u64,
     history: History,
@@ -241,6 +249,29 @@ impl Board {
     /// What the observer last found missing.
     pub fn missing(&self) -> Vec<String> {
         self.lock().missing.clone()
+    }
+
+    /// An instance of `transactional_id` has added offsets to its transaction.
+    pub fn offsets_sent(&self, transactional_id: String, offsets: impl IntoIterator<Item = (GroupPartition, Offset)>) {
+        self.lock().offsets_sent.entry(transactional_id).or_default().extend(offsets);
+    }
+
+    /// A transaction of `transactional_id` has ended: what it had sent is committed, or void.
+    pub fn transaction_ended(&self, transactional_id: &str, commit: bool, at_ms: u64) {
+        let mut state = self.lock();
+        let offsets = state.offsets_sent.remove(transactional_id).unwrap_or_default();
+        for (partition, offset) in offsets.into_iter().filter(|_| commit) {
+            let known = state.committed.entry(partition).or_insert(Offset::ZERO);
+            if *known < offset {
+                *known = offset;
+                state.progressed_ms = at_ms;
+            }
+        }
+    }
+
+    /// When a commit last brought a group further than any before it.
+    pub fn progressed_ms(&self) -> u64 {
+        self.lock().progressed_ms
     }
 
     pub fn moment(&self) -> Moment {

@@ -1,4 +1,5 @@
-//! A transport that remembers: every request to end a transaction or to delete records, and every call that failed.
+//! A transport that remembers: every request to end a transaction or to delete records, the offsets that
+//! were committed, and every call that failed.
 //!
 //! In: another transport. Out: the same answers; lines in the board's histories.
 
@@ -30,16 +31,29 @@ impl Transport for Observed {
     fn call(&self, api_version: i16, request: RequestKind) -> BoxFuture<'_, Result<ResponseKind, TransportError>> {
         Box::pin(async move {
             let ending = match &request {
-                RequestKind::EndTxn(end) => Some(self.board.end_asked(EndRecord {
-                    transactional_id: end.transactional_id.to_string(),
-                    producer_id: ProducerId(end.producer_id.0),
-                    epoch: ProducerEpoch(end.producer_epoch),
-                    commit: end.committed,
-                    asked: self.board.moment(),
-                    answered: None,
-                })),
+                RequestKind::EndTxn(end) => Some((
+                    end.transactional_id.to_string(),
+                    end.committed,
+                    self.board.end_asked(EndRecord {
+                        transactional_id: end.transactional_id.to_string(),
+                        producer_id: ProducerId(end.producer_id.0),
+                        epoch: ProducerEpoch(end.producer_epoch),
+                        commit: end.committed,
+                        asked: self.board.moment(),
+                        answered: None,
+                    }),
+                )),
                 _ => None,
             };
+            if let RequestKind::TxnOffsetCommit(sent) = &request {
+                let offsets = sent.topics.iter().flat_map(|topic| {
+                    topic.partitions.iter().map(|partition| {
+                        let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
+                        ((sent.group_id.to_string(), of), Offset(partition.committed_offset))
+                    })
+                });
+                self.board.offsets_sent(sent.transactional_id.to_string(), offsets);
+            }
             if let RequestKind::DeleteRecords(deletion) = &request {
                 for topic in &deletion.topics {
                     for partition in &topic.partitions {
@@ -53,8 +67,9 @@ impl Transport for Observed {
             }
             let answer = self.inner.call(api_version, request).await;
             match (&answer, ending) {
-                (Ok(ResponseKind::EndTxn(end)), Some(place)) if end.error_code == 0 => {
+                (Ok(ResponseKind::EndTxn(end)), Some((id, commit, place))) if end.error_code == 0 => {
                     self.board.end_answered(place, self.board.moment());
+                    self.board.transaction_ended(&id, commit, virtual_ms().unwrap_or(0));
                 }
                 (Err(_), _) => self.board.disturbed(self.host, virtual_ms().unwrap_or(0)),
                 _ => {}

@@ -1,4 +1,6 @@
 //! One connection: frames out, frames in, answers in the order of their requests.
+//!
+//! Its task opens it, too: a caller that is not polled for a while holds up nobody else who waits for it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,14 +13,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::env::Duplex;
+use crate::env::{Duplex, Env};
 use crate::wire::TransportError;
+
+/// Where a connection leads, and its limits.
+#[derive(Clone)]
+pub struct Route {
+    pub env: Env,
+    pub address: String,
+    pub connect_timeout: Duration,
+    pub max_frame_bytes: usize,
+}
 
 /// A request on its way, and who waits for its answer.
 pub struct Outgoing {
     pub frame: Bytes,
     pub correlation: i32,
-    pub deadline: Instant,
+    pub asked: Instant,
+    /// For the answer, from when it was asked, or from when the connection was there.
     pub limit: Duration,
     pub answered: oneshot::Sender<Result<Bytes, TransportError>>,
 }
@@ -31,18 +43,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Starts the task that drives `stream`.
-    pub fn open(stream: Box<dyn Duplex>, address: String, max_frame_bytes: usize) -> Connection {
+    /// Starts the task that connects, and then drives the stream.
+    pub fn open(route: Route) -> Connection {
         let (queue, incoming) = mpsc::unbounded_channel();
         let in_flight = Arc::new(AtomicUsize::new(0));
-        let driver = Driver {
-            address,
-            max_frame_bytes,
-            queue: incoming,
-            waiting: VecDeque::new(),
-            in_flight: Arc::clone(&in_flight),
-        };
-        tokio::spawn(driver.run(stream));
+        let driver = Driver { route, queue: incoming, waiting: VecDeque::new(), in_flight: Arc::clone(&in_flight) };
+        tokio::spawn(driver.run());
         Connection { queue, in_flight }
     }
 
@@ -68,8 +74,7 @@ impl Connection {
 }
 
 struct Driver {
-    address: String,
-    max_frame_bytes: usize,
+    route: Route,
     queue: mpsc::UnboundedReceiver<Outgoing>,
     /// Sent, or being sent, oldest first.
     waiting: VecDeque<Waiting>,
@@ -84,13 +89,20 @@ struct Waiting {
 }
 
 impl Driver {
-    async fn run(mut self, stream: Box<dyn Duplex>) {
-        let error = self.converse(stream).await;
+    async fn run(mut self) {
+        let (error, later) = match self.connect().await {
+            // Nothing was sent: all learn the same.
+            Err(refused) => (Some(refused.clone()), refused),
+            Ok(stream) => {
+                let error = self.converse(stream).await;
+                let later = self.broken(error.as_ref().map_or("closed".to_owned(), ToString::to_string));
+                (error, later)
+            }
+        };
         self.queue.close();
         if let Some(error) = error {
             // Of the oldest the reason is known; the others went down with it.
             let mut told = false;
-            let later = TransportError::Broken { address: self.address.clone(), reason: error.to_string() };
             for waiting in self.waiting.drain(..) {
                 let reason = if told { later.clone() } else { error.clone() };
                 drop(waiting.answered.send(Err(reason)));
@@ -102,8 +114,18 @@ impl Driver {
         }
     }
 
+    async fn connect(&self) -> Result<Box<dyn Duplex>, TransportError> {
+        let Route { env, address, connect_timeout, .. } = &self.route;
+        let refused = |reason: String| TransportError::Refused { address: address.clone(), reason };
+        tokio::time::timeout(*connect_timeout, env.network().connect(address))
+            .await
+            .map_err(|_| refused(format!("no connection within {} ms", connect_timeout.as_millis())))?
+            .map_err(|error| refused(error.to_string()))
+    }
+
     /// Until the connection ends; `None` when nobody needs it any more.
     async fn converse(&mut self, stream: Box<dyn Duplex>) -> Option<TransportError> {
+        let connected = Instant::now();
         let (mut read, mut write) = tokio::io::split(stream);
         let mut outgoing = Bytes::new();
         let mut incoming = BytesMut::new();
@@ -133,14 +155,15 @@ impl Driver {
                 }
                 request = self.queue.recv(), if more && outgoing.is_empty() => match request {
                     None => more = false,
-                    Some(Outgoing { frame, correlation, deadline, limit, answered }) => {
+                    Some(Outgoing { frame, correlation, asked, limit, answered }) => {
                         outgoing = frame;
+                        let deadline = asked.max(connected) + limit;
                         self.waiting.push_back(Waiting { correlation, deadline, limit, answered });
                     }
                 },
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     let ms = self.waiting.front().map_or(0, |waiting| waiting.limit.as_millis() as u64);
-                    return Some(TransportError::Deadline { address: self.address.clone(), ms });
+                    return Some(TransportError::Deadline { address: self.route.address.clone(), ms });
                 }
             }
         }
@@ -151,7 +174,7 @@ impl Driver {
         loop {
             let Some(size) = incoming.first_chunk::<4>() else { return Ok(()) };
             let size = i32::from_be_bytes(*size);
-            let fits = usize::try_from(size).ok().filter(|size| (4..=self.max_frame_bytes).contains(size));
+            let fits = usize::try_from(size).ok().filter(|size| (4..=self.route.max_frame_bytes).contains(size));
             let Some(size) = fits else { return Err(self.malformed(format!("a frame of {size} bytes"))) };
             if incoming.len() < 4 + size {
                 incoming.reserve(4 + size - incoming.len());
@@ -176,11 +199,11 @@ impl Driver {
     }
 
     fn broken(&self, reason: String) -> TransportError {
-        TransportError::Broken { address: self.address.clone(), reason }
+        TransportError::Broken { address: self.route.address.clone(), reason }
     }
 
     fn malformed(&self, reason: String) -> TransportError {
-        TransportError::Malformed { address: self.address.clone(), reason }
+        TransportError::Malformed { address: self.route.address.clone(), reason }
     }
 }
 

@@ -212,7 +212,7 @@ impl Instance<'_> {
             self.schemas.round();
             for read in &round {
                 while let Progress::NeedsSchemas = self.process(read)? {
-                    self.schemas.load(self.cause.client, self.cause.task).await?;
+                    self.load_schemas(summary).await?;
                 }
             }
             self.core.fire(&mut self.outbox);
@@ -290,6 +290,28 @@ impl Instance<'_> {
         self.core.advance_to(read.input, read.next);
         self.next[read.input] = read.next;
         Ok(Progress::Done)
+    }
+
+    /// Loads the schemas while what is under way goes on: it may hold what others wait for.
+    async fn load_schemas(&mut self, summary: &mut TaskSummary) -> Result<(), TaskError> {
+        let done = {
+            let mut done = None;
+            let mut loading = std::pin::pin!(self.schemas.load(self.cause.client, self.cause.task));
+            loop {
+                tokio::select! {
+                    biased;
+                    written = self.writer.written() => done = Some(written?),
+                    loaded = &mut loading => {
+                        loaded?;
+                        break done;
+                    }
+                }
+            }
+        };
+        if let Some(written) = done {
+            self.note(written, summary);
+        }
+        Ok(())
     }
 
     /// Takes the state of this moment as a cut and begins to commit it.
