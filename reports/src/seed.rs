@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Verdict, Violation};
+use crate::{Story, Verdict, Violation};
 
 /// How finely virtual time is cut: the seed decides unless a tier is forced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -107,6 +107,9 @@ pub struct SeedReport {
     /// The plan as a file's text; filled when something is wrong.
     #[serde(default)]
     pub plan: Option<String>,
+    /// What happened, host by host; filled when something is wrong and the run kept its trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub story: Option<Box<Story>>,
 }
 
 impl SeedReport {
@@ -128,6 +131,7 @@ impl SeedReport {
             examined: BTreeMap::new(),
             violations: Vec::new(),
             plan: None,
+            story: None,
         }
     }
 }

@@ -396,6 +396,7 @@ mod tests {
             seed: 7312,
             tier: "race".into(),
             plan: "runs/20261121-031007-gate/7312.plan.toml".into(),
+            story_file: "runs/20261121-031007-gate/7312.story.json".into(),
             reproduce: "segno repro runs/20261121-031007-gate/7312.plan.toml".into(),
             message: "row user-17 @ 1795255320000: live views=3, replay views=4; 1 of 88 rows differ".into(),
             first_difference: Some(FirstDifference {

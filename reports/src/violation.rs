@@ -20,6 +20,9 @@ pub struct Violation {
     /// Where the plan was written; empty where none was.
     #[serde(default)]
     pub plan: String,
+    /// Where the `segno.story/1` document was written; empty where none was.
+    #[serde(default)]
+    pub story_file: String,
     /// The command that shows it again.
     #[serde(default)]
     pub reproduce: String,
