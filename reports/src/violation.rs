@@ -36,6 +36,40 @@ pub struct Violation {
     pub story: Vec<String>,
 }
 
+impl Violation {
+    /// What equal failures have in common, whatever seed or key they came with: property, pipeline, and the message
+    /// without its numbers and names.
+    pub fn fingerprint(&self) -> String {
+        let shape = match &self.first_difference {
+            // Which fields differ, and on which side, changes with every event that is taken away.
+            Some(_) => "row".to_owned(),
+            None => shape(&self.message),
+        };
+        format!("{} {} {shape}", self.property, self.pipeline)
+    }
+}
+
+/// The first clause of a message, with `#` for every word that has a digit in it.
+fn shape(message: &str) -> String {
+    let clause = message.split([';', '\n']).next().unwrap_or_default();
+    let clause = clause.split(" (and ").next().unwrap_or_default();
+    let mut shape = String::new();
+    let mut rest = clause;
+    while let Some(first) = rest.chars().next() {
+        let in_word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | '[' | ']');
+        let end = rest.find(|c| in_word(c) != in_word(first)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        let named = in_word(first) && word.contains(|c: char| c.is_ascii_digit());
+        shape.push_str(match word {
+            _ if named => "#",
+            "live" | "replay" => "run",
+            word => word,
+        });
+        rest = after;
+    }
+    shape
+}
+
 /// The first row, by (key, window), in which two tables differ. An absent row is `null`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FirstDifference {
@@ -65,4 +99,32 @@ pub struct Cause {
     /// first event.
     #[serde(default)]
     pub behind_watermark_ms: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(message: &str) -> String {
+        let named = Violation { property: "durable".into(), pipeline: "p".into(), ..Violation::default() };
+        Violation { message: message.into(), ..named }.fingerprint()
+    }
+
+    #[test]
+    fn equal_failures_of_two_seeds_have_one_fingerprint() {
+        let one = said("after the kill at 1.200s raw[2] ends at offset 7, and send 12 said 9; and more");
+        assert_eq!(one, "durable p after the kill at # # ends at offset #, and send # said #");
+        assert_eq!(one, said("after the kill at 0.007s raw[0] ends at offset 99, and send 1 said 100"));
+        assert_eq!(said("replay task 0-1: x (and 3 more of this property)"), said("live task 1-3: x"));
+        assert_ne!(said("panicked at engine/src/a.rs:1:2: no"), said("panicked at engine/src/b.rs:1:2: no"));
+    }
+
+    #[test]
+    fn rows_that_differ_are_one_failure_whichever_they_are() {
+        let row = |message: &str| {
+            let first_difference = Some(FirstDifference::default());
+            Violation { message: message.into(), first_difference, ..Violation::default() }.fingerprint()
+        };
+        assert_eq!(row("row a @ 1: live absent"), row("row b @ 2: live x=1"));
+    }
 }

@@ -8,10 +8,12 @@
 
 mod validate;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use engine::env::Point;
+use engine::schema::{Schema, SchemaId, unframe};
 use engine::types::Millis;
 pub use reports::Tier;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -31,6 +33,9 @@ pub struct Plan {
     pub pipeline: String,
     pub seed: u64,
     pub tier: Tier,
+    /// Avro schemas that listed events are written with, as JSON, beside those of the workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schemas: Vec<String>,
     pub cluster: Cluster,
     pub shape: Shape,
     pub engine: EngineSettings,
@@ -186,6 +191,7 @@ impl Plan {
             pipeline: pipeline.to_owned(),
             seed,
             tier,
+            schemas: Vec::new(),
             cluster,
             shape,
             engine,
@@ -212,6 +218,23 @@ impl Plan {
     pub fn span_ms(&self) -> u64 {
         let listed = self.events.iter().flatten().map(|event| event.at_ms);
         listed.fold(self.knobs.span_ms, u64::max)
+    }
+
+    /// The same plan with its source events listed, and the schemas of their values: it runs without a random number for
+    /// the workload, and another generator cannot move it.
+    pub fn listed(&self, workload: &dyn Workload) -> Plan {
+        let mut listed = self.clone();
+        let events = self.source_events(workload);
+        let framed = |event: &SourceEvent| Some(unframe(event.value.as_deref()?).ok()?.0);
+        let named: BTreeSet<SchemaId> = events.iter().filter_map(framed).collect();
+        for json in workload.schemas() {
+            let used = Schema::parse(&json).is_ok_and(|schema| named.contains(&schema.id()));
+            if used && !listed.schemas.contains(&json) {
+                listed.schemas.push(json);
+            }
+        }
+        listed.events = Some(numbered(events));
+        listed
     }
 
     /// The source events: those listed, or those generated.
@@ -242,6 +265,14 @@ impl Plan {
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a plan is plain data")
     }
+}
+
+/// Every event under the id of its send: its place in the list, from 1, unless it has one already.
+pub fn numbered(mut events: Vec<SourceEvent>) -> Vec<SourceEvent> {
+    for (index, event) in events.iter_mut().enumerate() {
+        event.id.get_or_insert(index as u64 + 1);
+    }
+    events
 }
 
 /// The tier that the gate and `repro` draw for this seed.
@@ -455,6 +486,7 @@ impl<'de> Deserialize<'de> for PointName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::END_OF_INPUT;
 
     #[test]
     fn a_plan_is_a_function_of_pipeline_and_seed_and_survives_its_file() {
@@ -467,6 +499,15 @@ mod tests {
             assert_eq!(plan, read, "{text}");
         }
         assert_ne!(Plan::expand("p", 1, None).to_toml(), Plan::expand("q", 1, None).to_toml());
+    }
+
+    #[test]
+    fn an_id_is_a_place_in_the_list_until_it_is_given() {
+        let events = vec![SourceEvent::marker(0, 0, 5), SourceEvent::marker(0, 0, END_OF_INPUT)];
+        let mut events = numbered(events);
+        assert_eq!(events.iter().map(|event| event.id).collect::<Vec<_>>(), [Some(1), Some(2)]);
+        events.remove(0);
+        assert_eq!(numbered(events)[0].id, Some(2), "what is left keeps its id");
     }
 
     #[test]

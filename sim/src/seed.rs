@@ -88,7 +88,7 @@ pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) 
     report.virtual_ms = report.steps * plan.tick_ms();
     if !report.violations.is_empty() {
         report.verdict = Verdict::Violation;
-        report.plan = Some(plan.to_toml());
+        report.plan = Some(plan.listed(workload).to_toml());
         // Once is enough: what comes after the first violation of a run has the same past.
         report.violations[0].story = trace.story();
     }
@@ -137,7 +137,7 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
     }
     count(&mut report, &case);
     report.states = states(&world, plan, &case, &report);
-    let changed = changed_schema(workload, &case);
+    let changed = changed_schema(workload, plan, &case);
     if changed > 0 {
         report.states.insert("schema-change-mid-log".to_owned(), changed);
     }
@@ -209,8 +209,9 @@ fn states(world: &World<'_>, plan: &Plan, case: &Case<'_>, report: &SeedReport) 
 }
 
 /// Records whose value is of another schema of the workload's than the first that its partition has.
-fn changed_schema(workload: &dyn Workload, case: &Case<'_>) -> u64 {
-    let known: Vec<Schema> = workload.schemas().iter().filter_map(|json| Schema::parse(json).ok()).collect();
+fn changed_schema(workload: &dyn Workload, plan: &Plan, case: &Case<'_>) -> u64 {
+    let known = workload.schemas().into_iter().chain(plan.schemas.iter().cloned());
+    let known: Vec<Schema> = known.filter_map(|json| Schema::parse(&json).ok()).collect();
     let mut first: BTreeMap<i32, SchemaId> = BTreeMap::new();
     let mut changed = 0;
     for record in &case.source.records {

@@ -246,6 +246,10 @@ impl Knobs {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceEvent {
+    /// The id of its send; its place in the list, from 1, where none is given. So an event keeps its id when others are
+    /// taken out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
     /// When it is sent: virtual milliseconds since the start of the run.
     pub at_ms: u64,
     pub partition: i32,
@@ -266,6 +270,7 @@ impl SourceEvent {
     #[must_use]
     pub fn marker(at_ms: u64, partition: i32, watermark: i64) -> SourceEvent {
         SourceEvent {
+            id: None,
             at_ms,
             partition,
             timestamp: if watermark == END_OF_INPUT { 0 } else { watermark },
@@ -391,6 +396,7 @@ mod tests {
     #[test]
     fn an_event_survives_the_plan_file() {
         let event = SourceEvent {
+            id: Some(7),
             at_ms: 3,
             partition: 1,
             timestamp: -5,

@@ -555,6 +555,7 @@ impl<'a> Swarm<'a> {
         };
         let timestamp = click.ts + self.draw.between(0, 10) * self.windows.unit();
         self.events.push(SourceEvent {
+            id: None,
             at_ms,
             partition: lane,
             timestamp,
@@ -620,6 +621,7 @@ impl<'a> Swarm<'a> {
         state.beat = false;
         let index = self.events.len();
         self.events.push(SourceEvent {
+            id: None,
             at_ms,
             partition: lane,
             timestamp: click.ts,

@@ -59,6 +59,9 @@ pub struct Settings {
     pub require_everything: bool,
 }
 
+/// How the message of a seed begins that gave no answer in time.
+const HANG: &str = "hang";
+
 /// Where a campaign stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
@@ -75,6 +78,9 @@ pub struct Job {
     pub seed: u64,
     #[serde(default)]
     pub tier: Option<Tier>,
+    /// The text of the plan to run, instead of the one that the seed draws.
+    #[serde(default)]
+    pub plan: Option<String>,
     /// Write the trace to this file.
     #[serde(default)]
     pub trace: Option<PathBuf>,
@@ -183,7 +189,7 @@ fn tasks(settings: &Settings) -> VecDeque<Task> {
         .map(|(index, (_, &seed))| {
             let pipeline = settings.pipelines[(seed % pipelines) as usize].clone();
             let doubled = settings.double_every > 0 && index % settings.double_every == 0;
-            Task { job: Job { pipeline, seed, tier: settings.tier, trace: None }, doubled }
+            Task { job: Job { pipeline, seed, tier: settings.tier, plan: None, trace: None }, doubled }
         })
         .collect()
 }
@@ -209,10 +215,14 @@ fn lane(
 fn run_task(settings: &Settings, processes: &mut [Option<Worker>; 2], task: &Task) -> io::Result<Done> {
     let [first, second] = processes;
     let report = ask(settings, first, false, &task.job)?;
-    if !task.doubled && report.violations.is_empty() || report.trace_hash.is_empty() {
+    if !task.doubled && report.violations.is_empty() {
         return Ok(Done { report, doubled: None });
     }
-    let again = ask(settings, second, true, &task.job)?;
+    // A violation is shown only if its plan, as it would be written to a file, breaks the same in another process.
+    let again = ask(settings, second, true, &Job { plan: report.plan.clone(), ..task.job.clone() })?;
+    if report.trace_hash.is_empty() {
+        return Ok(died_again(report, again));
+    }
     let Some(violation) = deterministic::compare(&report, &again) else {
         return Ok(Done { report, doubled: Some(None) });
     };
@@ -231,6 +241,23 @@ fn run_task(settings: &Settings, processes: &mut [Option<Worker>; 2], task: &Tas
     Ok(Done { report, doubled: Some(Some(violation)) })
 }
 
+/// A seed whose process died, or gave no answer in time, was run once more. What is not seen twice is not shown as the
+/// seed's: a death that does not come again is nondeterminism, an answer that was only slow is no hang.
+fn died_again(report: SeedReport, again: SeedReport) -> Done {
+    let said = |report: &SeedReport| report.violations.first().map(|violation| violation.property.clone());
+    if said(&report) == said(&again) && again.trace_hash.is_empty() {
+        return Done { report, doubled: None };
+    }
+    let message = report.violations.first().map_or_else(String::new, |violation| violation.message.clone());
+    if message.starts_with(HANG) {
+        return Done { report: again, doubled: None };
+    }
+    let ended = said(&again).map_or("no violation".to_owned(), |property| format!("a violation of {property}"));
+    let message = format!("{message}; another process ran the same plan to its end, with {ended}");
+    let violation = Violation { message, ..violation_of(&report, "deterministic") };
+    Done { report: again, doubled: Some(Some(violation)) }
+}
+
 /// Runs a job in `process`, starting one if there is none. Whatever ends the process is the seed's violation.
 fn ask(settings: &Settings, process: &mut Option<Worker>, elsewhere: bool, job: &Job) -> io::Result<SeedReport> {
     let worker = match process {
@@ -240,7 +267,7 @@ fn ask(settings: &Settings, process: &mut Option<Worker>, elsewhere: bool, job: 
     let (property, message) = match worker.run(job, settings.seed_limit) {
         Answer::Report(report) => return Ok(*report),
         Answer::Hang => {
-            ("converges", format!("hang: no result within {} s of wall time", settings.seed_limit.as_secs()))
+            ("converges", format!("{HANG}: no result within {} s of wall time", settings.seed_limit.as_secs()))
         }
         Answer::Died(how) => ("no-panic", format!("the process of this seed died: {how}")),
     };
@@ -352,6 +379,17 @@ mod tests {
         assert_eq!(found, [(2, "no-panic"), (3, "converges")], "{:?}", report.violations);
         assert!(report.violations[0].message.contains("oops"), "{}", report.violations[0].message);
         assert_eq!(report.violations[0].reproduce, "segno repro --pipeline p --seed 2 --tier race");
+    }
+
+    #[test]
+    fn a_death_that_does_not_come_again_is_nondeterminism() {
+        let good = answer("HASH").replace("'$$'", "HASH");
+        // The second process has another time zone than the first.
+        let script = format!("case $TZ$line in Asia*) echo '{good}';; *:1,*) exit 9;; *) echo '{good}';; esac");
+        let report = campaign(&script, 2);
+        assert_eq!(report.verdict, Verdict::Nondeterministic, "{:?}", report.violations);
+        let said = &report.violations.last().expect("a violation").message;
+        assert!(said.contains("another process ran the same plan to its end, with no violation"), "{said}");
     }
 
     #[test]

@@ -29,14 +29,14 @@ pub fn worker_main(workloads: &[Arc<dyn Workload>]) -> io::Result<()> {
         let workload = workloads.iter().find(|workload| workload.name() == job.pipeline).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("there is no pipeline {}", job.pipeline))
         })?;
-        let plan = Plan::draw(&**workload, job.seed, job.tier);
+        let plan = match &job.plan {
+            Some(text) => Plan::parse(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
+            None => Plan::draw(&**workload, job.seed, job.tier),
+        };
         let started = Instant::now();
         let options = RunOptions { keep_trace: job.trace.is_some(), ..RunOptions::default() };
         let mut run = seed::run_plan_with(&**workload, &plan, options);
         run.report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if !run.report.violations.is_empty() {
-            run.report.plan = Some(plan.to_toml());
-        }
         if let (Some(path), Some(trace)) = (&job.trace, &run.trace) {
             std::fs::write(path, trace)?;
         }

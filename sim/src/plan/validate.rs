@@ -5,7 +5,10 @@
 //! Invariant: an honest engine comes to rest under every plan that passes. So no wait may be longer than the liveness
 //! phase, no deadline shorter than a round trip, and every sum of two moments fits.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+
+use engine::schema::Schema;
 
 use super::{Plan, PlanError};
 use crate::workload::END_OF_INPUT;
@@ -81,6 +84,9 @@ impl Plan {
             within("truncate.partition", truncate.partition, 0..=shape.partitions - 1)?;
             within("truncate.per_mille", truncate.per_mille, 0..=1_000)?;
         }
+        for (index, json) in self.schemas.iter().enumerate() {
+            Schema::parse(json).map_err(|error| format!("schemas[{index}] is no Avro schema: {error}"))?;
+        }
         self.check_events()?;
         self.check_faults()
     }
@@ -89,10 +95,15 @@ impl Plan {
         let Some(events) = &self.events else { return Ok(()) };
         let partitions = self.shape.partitions;
         let mut ended = vec![false; partitions as usize];
+        let mut ids = BTreeSet::new();
         for (index, event) in events.iter().enumerate() {
             let at = |what: String| format!("event {}: {what}", index + 1);
             within("at_ms", event.at_ms, 0..=DAY_MS).map_err(at)?;
             within("partition", event.partition, 0..=partitions - 1).map_err(at)?;
+            let id = event.id.unwrap_or(index as u64 + 1);
+            if !ids.insert(id) {
+                return Err(at(format!("id is {id}, as of an event before it: a send's id is never used again")));
+            }
             let ended = &mut ended[event.partition as usize];
             if *ended {
                 return Err(at(format!("partition {} has ended already: its end marker is its last", event.partition)));
@@ -230,6 +241,11 @@ mod tests {
         assert_eq!(
             events(vec![end(0), SourceEvent::marker(6, 0, 7), end(1)]),
             "event 2: partition 0 has ended already: its end marker is its last"
+        );
+        let again = SourceEvent { id: Some(1), ..end(1) };
+        assert_eq!(
+            events(vec![end(0), again]),
+            "event 2: id is 1, as of an event before it: a send's id is never used again"
         );
     }
 

@@ -154,7 +154,7 @@ impl Control {
     async fn send_partition(&self, client: &Client, producer: &Producer, partition: i32, started: Instant) {
         let target = TopicPartition::new(self.source.as_str(), partition);
         let mut builder = BatchBuilder::new(self.compression);
-        // The id of an event is its place in the plan, from 1: a function of the plan, unique, never reused.
+        // An event's id is given, or its place in the plan, from 1: a function of the plan, unique, never reused.
         let mut events = self.events.iter().enumerate().filter(|(_, event)| event.partition == partition).peekable();
         let mut ids: Vec<u64> = Vec::new();
         while let Some(due_ms) = events.peek().map(|(_, event)| event.at_ms).or((!ids.is_empty()).then_some(0)) {
@@ -163,7 +163,7 @@ impl Control {
             while ids.len() < self.batch_events
                 && let Some((index, event)) = events.next_if(|(_, event)| event.at_ms <= now_ms)
             {
-                let id = index as u64 + 1;
+                let id = event.id.unwrap_or(index as u64 + 1);
                 self.register_schema_of(client, event).await;
                 self.push(&mut builder, &target, id, event);
                 ids.push(id);

@@ -78,7 +78,7 @@ pub fn populate(
                     source: workload.source_topic().to_owned(),
                     partitions: plan.shape.partitions,
                     events: events.clone(),
-                    schemas: writer_schemas(workload),
+                    schemas: writer_schemas(workload, plan),
                     batch_events: plan.engine.batch_events.max(1) as usize,
                     compression: compression(&plan.engine),
                     patience: Duration::from_millis(plan.engine.patience_ms),
@@ -97,8 +97,9 @@ pub fn populate(
 }
 
 /// What producers may have to register. What is no schema is found when the deployment is prepared.
-fn writer_schemas(workload: &dyn Workload) -> RefCell<BTreeMap<SchemaId, Schema>> {
-    let schemas = workload.schemas().into_iter().filter_map(|json| Schema::parse(&json).ok());
+fn writer_schemas(workload: &dyn Workload, plan: &Plan) -> RefCell<BTreeMap<SchemaId, Schema>> {
+    let schemas = workload.schemas().into_iter().chain(plan.schemas.iter().cloned());
+    let schemas = schemas.filter_map(|json| Schema::parse(&json).ok());
     RefCell::new(schemas.map(|schema| (schema.id(), schema)).collect())
 }
 
