@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FaultCount, PaneCounts, RecordCounts, SeedReport, Tier, Verdict, Violation};
+use crate::{Breakdown, FaultCount, PaneCounts, RecordCounts, SeedReport, Speed, Tier, Verdict, Violation};
 
 pub const SCHEMA: &str = "segno.gate/1";
 
@@ -26,10 +26,16 @@ pub struct GateReport {
     pub virtual_ms: u64,
     #[serde(default)]
     pub steps: u64,
+    /// How fast that was.
+    #[serde(default)]
+    pub speed: Speed,
     pub records: RecordCounts,
     pub panes: PaneCounts,
     pub faults: BTreeMap<String, FaultCount>,
     pub states: BTreeMap<String, u64>,
+    /// By pipeline, by tier, and faults by phase.
+    #[serde(default)]
+    pub breakdown: Breakdown,
     /// Property → how many things it was asked of: sends, reads, commits, crashes, rows.
     #[serde(default)]
     pub examined: BTreeMap<String, u64>,
@@ -77,10 +83,12 @@ impl GateReport {
             wall_ms: 0,
             virtual_ms: 0,
             steps: 0,
+            speed: Speed::default(),
             records: RecordCounts::default(),
             panes: PaneCounts::default(),
             faults: BTreeMap::new(),
             states: BTreeMap::new(),
+            breakdown: Breakdown::default(),
             examined: BTreeMap::new(),
             determinism: Determinism::default(),
             failure_rate_below: None,
@@ -111,6 +119,7 @@ impl GateReport {
         for (name, count) in &seed.examined {
             *self.examined.entry(name.clone()).or_default() += count;
         }
+        self.breakdown.add(seed);
         self.violations.extend(seed.violations.iter().cloned());
         self.verdict = self.verdict.max(seed.verdict);
     }
@@ -134,6 +143,7 @@ impl GateReport {
     /// Puts violations into their order and fills in what the whole supports; call once, at the end.
     pub fn finish(&mut self) {
         self.violations.sort_by(|a, b| (&a.pipeline, a.seed, &a.property).cmp(&(&b.pipeline, b.seed, &b.property)));
+        self.speed = Speed::of(self.wall_ms, self.virtual_ms, self.seeds_run, self.records.ingested);
         let clean = self.violations.is_empty() && self.seeds_run > 0;
         self.failure_rate_below = clean.then(|| 3.0 / self.seeds_run as f64);
     }

@@ -7,6 +7,7 @@
 
 pub mod baseline;
 pub mod bench;
+pub mod breakdown;
 pub mod chart;
 pub mod figure;
 pub mod format;
@@ -26,6 +27,7 @@ pub mod verdict;
 pub mod violation;
 
 pub use bench::BenchReport;
+pub use breakdown::{Breakdown, FaultGrid, Part, Speed};
 pub use gate::GateReport;
 pub use repro::ReproReport;
 pub use run::RunReport;

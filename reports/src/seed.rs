@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Story, Verdict, Violation};
+use crate::{FaultGrid, Story, Verdict, Violation};
 
 /// How finely virtual time is cut: the seed decides unless a tier is forced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,6 +99,9 @@ pub struct SeedReport {
     pub records: RecordCounts,
     pub panes: PaneCounts,
     pub faults: BTreeMap<String, FaultCount>,
+    /// The same counts, by phase.
+    #[serde(default)]
+    pub faults_by_phase: FaultGrid,
     pub states: BTreeMap<String, u64>,
     /// Property → how many things it was asked of.
     #[serde(default)]
@@ -127,6 +130,7 @@ impl SeedReport {
             records: RecordCounts::default(),
             panes: PaneCounts::default(),
             faults: BTreeMap::new(),
+            faults_by_phase: FaultGrid::new(),
             states: BTreeMap::new(),
             examined: BTreeMap::new(),
             violations: Vec::new(),

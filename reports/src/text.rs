@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::{FaultCount, FirstDifference, GateReport, ReproReport, Row, Verdict, Violation};
+use crate::{FaultCount, FirstDifference, GateReport, ReproReport, Row, Speed, Verdict, Violation};
 
 /// Violations told in full; the others are counted.
 const VIOLATIONS_SHOWN: usize = 5;
@@ -56,6 +56,7 @@ pub fn gate(report: &GateReport, next: &str) -> String {
     line(format_args!("  panes         {} live, {} replayed", count(report.panes.live), count(report.panes.replay)));
     line(format_args!("  virtual time  {}", duration(report.virtual_ms)));
     line(format_args!("  wall time     {}", duration(report.wall_ms)));
+    line(format_args!("  speed         {}", speed(&report.speed)));
     text.push_str(&fault_table(&report.faults));
     text.push_str(&state_table(&report.states));
     text.push_str(&property_table(&report.examined));
@@ -290,7 +291,22 @@ fn property_table(examined: &BTreeMap<String, u64>) -> String {
     text
 }
 
-fn plural(number: usize, noun: &str) -> String {
+/// `340 : 1 virtual to wall, 1 045 seeds per minute, 3 120 records per second`
+pub fn speed(speed: &Speed) -> String {
+    format!(
+        "{} : 1 virtual to wall, {} seeds per minute, {} records per second",
+        rounded(speed.virtual_per_wall),
+        rounded(speed.seeds_per_minute),
+        rounded(speed.records_per_second)
+    )
+}
+
+/// Whole from ten on, with one digit after the point below.
+pub fn rounded(rate: f64) -> String {
+    if rate < 9.95 { format!("{rate:.1}") } else { count(rate.round() as u64) }
+}
+
+pub(crate) fn plural(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{} {noun}s", count(number as u64)) }
 }
 

@@ -113,6 +113,15 @@ pub enum Phase {
     Replay,
 }
 
+impl Phase {
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Live => "live",
+            Phase::Replay => "replay",
+        }
+    }
+}
+
 /// One fault and its moment. Which of the optional fields a kind needs, it says itself ([`faults::Fault::validate`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -141,6 +141,7 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
     if changed > 0 {
         report.states.insert("schema-change-mid-log".to_owned(), changed);
     }
+    report.faults_by_phase = world.faults_by_phase();
     report.faults = world.fault_counts();
     report.examined = checks::examined(&case);
     report.steps = world.steps();

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use engine::env::{Env, Point};
-use reports::FaultCount;
+use reports::{FaultCount, FaultGrid};
 
 use crate::disk::{Fate, SimDisk, SyncTime};
 use crate::entropy::counted;
@@ -505,12 +505,23 @@ impl<'a> World<'a> {
         self.hosts[&Host::Broker].env.disk()
     }
 
-    /// Injected, effective and visible, by kind. A fault is visible when its own mechanism says so, or when between its
-    /// beginning and a little after its end a call failed or a task started again on a host that it touched.
+    /// Injected, effective and visible, by kind.
     pub fn fault_counts(&self) -> BTreeMap<String, FaultCount> {
+        let sum = |phases: BTreeMap<String, FaultCount>| {
+            phases.values().fold(FaultCount::default(), |mut sum, count| {
+                sum.add(count);
+                sum
+            })
+        };
+        self.faults_by_phase().into_iter().map(|(kind, phases)| (kind, sum(phases))).collect()
+    }
+
+    /// The same, also by phase. A fault is visible when its own mechanism says so, or when between its
+    /// beginning and a little after its end a call failed or a task started again on a host that it touched.
+    pub fn faults_by_phase(&self) -> FaultGrid {
         let disturbances = self.board.disturbances();
         let slack_ms = 2 * self.plan.engine.request_timeout_ms;
-        let mut counts: BTreeMap<String, FaultCount> = BTreeMap::new();
+        let mut counts = FaultGrid::new();
         for (id, (account, spec)) in self.accounts.iter().zip(&self.plan.faults).enumerate() {
             if !account.injected {
                 continue;
@@ -524,7 +535,8 @@ impl<'a> World<'a> {
                 (account.began_ms..=account.ended_ms + slack_ms).contains(&disturbance.at_ms)
                     && touched(disturbance.host)
             });
-            let count = counts.entry(spec.kind.0.name().to_owned()).or_default();
+            let phases = counts.entry(spec.kind.0.name().to_owned()).or_default();
+            let count = phases.entry(spec.phase.name().to_owned()).or_default();
             count.injected += 1;
             if effect.effective > 0 {
                 count.effective += 1;
