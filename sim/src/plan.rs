@@ -145,6 +145,9 @@ pub struct FaultSpec {
     /// Unsynced bytes are lost as in a power cut, and the host falls silent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub power_cut: bool,
+    /// How much, or how many: by how many milliseconds a clock is wrong, how often a task yields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<i64>,
 }
 
 /// A kind of fault, by its name in the registry.
@@ -194,7 +197,8 @@ impl Plan {
             partition: draw.below(shape.partitions as u64) as i32,
             per_mille: *draw.pick(&[0, 100, 500, 900, 1_000]),
         });
-        let faults = draw_faults(&mut Draw::new(root, "faults"), &cluster, tier, span_ms);
+        let mut faults = draw_faults(&mut Draw::new(root, "faults"), &cluster, tier, span_ms);
+        draw_further_faults(root, &cluster, tier, span_ms, &mut faults);
         Plan {
             format: FORMAT,
             pipeline: pipeline.to_owned(),
@@ -372,7 +376,8 @@ fn draw_shape(draw: &mut Draw) -> Shape {
 }
 
 fn draw_faults(draw: &mut Draw, cluster: &Cluster, tier: Tier, span_ms: u64) -> Vec<FaultSpec> {
-    let possible: Vec<_> = faults::ALL.iter().filter(|fault| fault.possible(cluster)).collect();
+    let possible: Vec<_> =
+        faults::ALL.iter().filter(|fault| fault.one_in().is_none() && fault.possible(cluster)).collect();
     let mut enabled: Vec<_> = possible.iter().filter(|_| draw.chance(1, 2)).collect();
     if enabled.is_empty() {
         enabled.push(draw.pick(&possible));
@@ -380,23 +385,52 @@ fn draw_faults(draw: &mut Draw, cluster: &Cluster, tier: Tier, span_ms: u64) -> 
     let mut specs = Vec::new();
     let weights: Vec<u32> = enabled.iter().map(|fault| fault.weight()).collect();
     let (live, replay) = (draw.between(1, 9) as u64, draw.between(0, 5) as u64);
-    // A replay has no producer to wait for: it reads as fast as it can, and its faults must come early to meet it.
-    let replay_span = match tier {
-        Tier::Race => 800,
-        Tier::Soak => 4_000,
-    };
-    for (phase, count, span_ms) in [(Phase::Live, live, span_ms), (Phase::Replay, replay, replay_span)] {
+    for (phase, count, span_ms) in [(Phase::Live, live, span_ms), (Phase::Replay, replay, replay_span_ms(tier))] {
         for slot in 0..count {
             let fault = enabled[draw.weighted(&weights)];
             let at_ms = span_ms * slot / count + draw.below(span_ms / count + 1);
-            let unit = match tier {
-                Tier::Race => draw.between(20, 400),
-                Tier::Soak => draw.between(100, 1_500),
-            };
-            specs.push(fault.draw(draw, cluster, phase, at_ms, unit as u64));
+            let unit_ms = draw_unit_ms(draw, tier);
+            specs.push(fault.draw(draw, cluster, phase, at_ms, unit_ms));
         }
     }
     specs
+}
+
+/// Those whose kinds have streams of their own: a kind more moves nothing that is drawn for the others.
+fn draw_further_faults(root: u64, cluster: &Cluster, tier: Tier, span_ms: u64, specs: &mut Vec<FaultSpec>) {
+    for fault in faults::ALL {
+        let Some(one_in) = fault.one_in() else { continue };
+        let draw = &mut Draw::new(root, &format!("fault {}", fault.name()));
+        if !draw.chance(1, one_in) || !fault.possible(cluster) {
+            continue;
+        }
+        for _ in 0..draw.between(1, 2) {
+            let (phase, span_ms) = match draw.chance(2, 3) {
+                true => (Phase::Live, span_ms),
+                false => (Phase::Replay, replay_span_ms(tier)),
+            };
+            let at_ms = draw.below(span_ms);
+            let unit_ms = draw_unit_ms(draw, tier);
+            specs.push(fault.draw(draw, cluster, phase, at_ms, unit_ms));
+        }
+    }
+}
+
+/// A replay has no producer to wait for: it reads as fast as it can, and its faults must come early to meet it.
+fn replay_span_ms(tier: Tier) -> u64 {
+    match tier {
+        Tier::Race => 800,
+        Tier::Soak => 4_000,
+    }
+}
+
+/// How long a fault lasts, more or less.
+fn draw_unit_ms(draw: &mut Draw, tier: Tier) -> u64 {
+    let unit = match tier {
+        Tier::Race => draw.between(20, 400),
+        Tier::Soak => draw.between(100, 1_500),
+    };
+    unit as u64
 }
 
 /// Why a plan file cannot be used.
@@ -521,14 +555,14 @@ mod tests {
 
     #[test]
     fn every_kind_of_fault_and_both_tiers_are_drawn_soon() {
-        let plans: Vec<Plan> = (0..150).map(|seed| Plan::expand("p", seed, None)).collect();
+        let plans: Vec<Plan> = (0..300).map(|seed| Plan::expand("p", seed, None)).collect();
         for fault in faults::ALL {
             let count =
                 plans.iter().flat_map(|plan| &plan.faults).filter(|spec| spec.kind.0.name() == fault.name()).count();
-            assert!(count > 10, "{} is drawn {count} times in 150 seeds", fault.name());
+            assert!(count > 10, "{} is drawn {count} times in 300 seeds", fault.name());
         }
         let race = plans.iter().filter(|plan| plan.tier == Tier::Race).count();
-        assert!((50..100).contains(&race), "{race} of 150 seeds are in the race tier");
+        assert!((100..200).contains(&race), "{race} of 300 seeds are in the race tier");
     }
 
     #[test]

@@ -52,10 +52,22 @@ struct Inner {
 #[derive(Default)]
 struct State {
     armed: Vec<Armed>,
-    passings: BTreeMap<(String, Point), u64>,
-    /// Passings of any point by host: the ordinal of the yield draw.
-    ordinals: BTreeMap<String, u64>,
+    hosts: BTreeMap<String, Passings>,
     requests: Vec<PointRequest>,
+}
+
+/// Of one host.
+struct Passings {
+    /// In the order of [`Point::ALL`].
+    of: Vec<u64>,
+    /// Passings of any point: the ordinal of the yield draw.
+    ordinal: u64,
+}
+
+impl Default for Passings {
+    fn default() -> Passings {
+        Passings { of: vec![0; Point::ALL.len()], ordinal: 0 }
+    }
 }
 
 struct Armed {
@@ -93,9 +105,20 @@ impl PointRules {
         std::mem::take(&mut self.lock().requests)
     }
 
-    /// How often each host passed each point.
+    /// How often each host passed each point, without those that it never passed.
     pub fn passings(&self) -> BTreeMap<(String, Point), u64> {
-        self.lock().passings.clone()
+        let state = self.lock();
+        let of = |(host, passings): (&String, &Passings)| {
+            let counts: Vec<_> = Point::ALL.iter().copied().zip(passings.of.iter().copied()).collect();
+            let host = host.clone();
+            counts.into_iter().map(move |(point, count)| ((host.clone(), point), count))
+        };
+        state.hosts.iter().flat_map(of).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// How many points `host` has passed.
+    fn ordinal(&self, host: &str) -> u64 {
+        self.lock().hosts.get(host).map_or(0, |passings| passings.ordinal)
     }
 
     /// The points as one incarnation of `host` meets them.
@@ -106,12 +129,13 @@ impl PointRules {
     /// Counts the passing; which rule strikes, and how often the task yields.
     fn pass(&self, host: &str, point: Point) -> (Option<(FaultId, PointAction)>, u64) {
         let mut state = self.lock();
-        *state.passings.entry((host.to_string(), point)).or_default() += 1;
-        let ordinal = {
-            let ordinal = state.ordinals.entry(host.to_string()).or_default();
-            *ordinal += 1;
-            *ordinal
-        };
+        if !state.hosts.contains_key(host) {
+            state.hosts.insert(host.to_string(), Passings::default());
+        }
+        let passings = state.hosts.get_mut(host).expect("it was put there");
+        passings.of[point as usize] += 1;
+        passings.ordinal += 1;
+        let ordinal = passings.ordinal;
         let mut struck = None;
         state.armed.retain_mut(|armed| {
             if armed.host != host || armed.point != point {
@@ -171,8 +195,15 @@ impl Points for SimPoints {
                     yields += u64::from(times);
                 }
             }
+            let before = self.rules.ordinal(&self.host);
             for _ in 0..yields {
                 tokio::task::yield_now().await;
+            }
+            // What it let go first got somewhere.
+            if let Some((id, PointAction::Yield(_))) = struck
+                && self.rules.ordinal(&self.host) > before
+            {
+                inner.effects.visible(id);
             }
         }))
     }

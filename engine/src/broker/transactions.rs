@@ -76,18 +76,22 @@ async fn transactional(
         (id, epoch) if id >= 0 && epoch >= 0 => Some(Identity { id: ProducerId(id), epoch: ProducerEpoch(epoch) }),
         _ => return Ok(Err(ResponseError::InvalidRequest)),
     };
-    let appended = {
+    let persisted = {
         let mut coordinator = shared.coordinator();
         match coordinator.init(&id, Millis(timeout), holder) {
             Err(error) => return Ok(Err(error)),
             Ok(Init::Ready(identity)) => return Ok(Ok(identity)),
-            Ok(Init::Persist(records)) => shared.append_records(records)?,
+            Ok(Init::Persist(records)) => Some(shared.append_records(records)?),
             Ok(Init::Abort(records)) => {
                 let appended = shared.append_records(records)?;
-                spawn_conclusion(shared, id, Some(appended));
-                return Ok(Err(ResponseError::ConcurrentTransactions));
+                spawn_conclusion(shared, id.clone(), Some(appended));
+                None
             }
         }
+    };
+    let Some(appended) = persisted else {
+        shared.env.reach(Point::TxnTakenOver).await;
+        return Ok(Err(ResponseError::ConcurrentTransactions));
     };
     shared.durable(&shared.txn_log, &appended).await?;
     Ok(Ok(shared.coordinator().initialised(&id)))
@@ -136,6 +140,7 @@ async fn conclude(shared: &Shared, id: &str, decided: Option<Appended>) -> Resul
     let conclusion = shared.coordinator().conclusion(id);
     let mut markers: Vec<(Log, Appended)> = Vec::with_capacity(conclusion.partitions.len());
     for partition in &conclusion.partitions {
+        shared.env.reach(Point::TxnBeforeMarker).await;
         let log = shared.topics().log(&partition.topic, partition.partition);
         let log = log.unwrap_or_else(|| panic!("{partition} was part of a transaction and is gone"));
         match append_marker(shared, &log, conclusion.marker, conclusion.id, conclusion.epoch) {
@@ -200,19 +205,24 @@ pub async fn run_timeouts(shared: Arc<Shared>) {
             () = shared.deadlines.notified() => continue,
             () = due => {}
         }
-        if expire(&shared).is_err() {
-            return;
+        match expire(&shared) {
+            Err(_) => return,
+            Ok(0) => {}
+            Ok(_) => shared.env.reach(Point::TxnTimedOut).await,
         }
     }
 }
 
-fn expire(shared: &Arc<Shared>) -> Result<(), BrokerError> {
+/// How many transactions were open for too long.
+fn expire(shared: &Arc<Shared>) -> Result<usize, BrokerError> {
     let now = shared.elapsed();
     let mut coordinator = shared.coordinator();
+    let mut expired = 0;
     for (id, records) in coordinator.expire(now) {
         shared.env.log(format_args!("aborts the transaction of {id}: it was open for too long"));
         let decided = shared.append_records(records)?;
         spawn_conclusion(shared, id, Some(decided));
+        expired += 1;
     }
-    Ok(())
+    Ok(expired)
 }

@@ -39,14 +39,20 @@ points! {
     LogBeforeRoll = "log-before-roll",
     /// The next segment exists; the recovery point still names the old one.
     LogRolled = "log-rolled",
+    /// The index of the segment that was closed is written, and not synced: a cache, which may be torn or missing.
+    LogIndexWritten = "log-index-written",
     /// The new recovery point is written beside the old one, and not yet renamed over it.
     LogRecoveryPointWritten = "log-recovery-point-written",
     /// Recovery found a bad tail and is about to cut it.
     LogBeforeTruncate = "log-before-truncate",
     /// The bad tail is cut, and not yet synced.
     LogTruncated = "log-truncated",
+    /// The log start is about to move: readers still get what lies below.
+    LogBeforeStartMoves = "log-before-start-moves",
     /// The log start has moved durably; segments below it still exist.
     LogStartMoved = "log-start-moved",
+    /// The segments below the log start are removed; the directory is not synced, and they may come back.
+    LogSegmentsRemoved = "log-segments-removed",
 
     // The broker.
     /// The topic is in the metadata log; its partitions' directories do not exist.
@@ -64,16 +70,24 @@ points! {
     TxnBeforeDecision = "txn-before-decision",
     /// The decision and its list are durable; no marker is written. A crash must finish the markers.
     TxnDecided = "txn-decided",
+    /// The next marker is about to be appended; those before it may be durable or not.
+    TxnBeforeMarker = "txn-before-marker",
     /// One marker is durable, and others may not be: the moment a transaction would tear.
     TxnMarkerWritten = "txn-marker-written",
     /// All markers are durable; completion is not.
     TxnMarkersWritten = "txn-markers-written",
     /// Completion is durable; the client has not been told.
     TxnCompleted = "txn-completed",
+    /// A successor found its predecessor's transaction open: the abort is decided, not durable.
+    TxnTakenOver = "txn-taken-over",
+    /// A transaction was open for too long: the abort is decided, not durable.
+    TxnTimedOut = "txn-timed-out",
 
     // The client.
     /// A request is about to leave.
     ClientBeforeSend = "client-before-send",
+    /// A request has left for a connection: what becomes of it, nobody can tell before the reply is there.
+    ClientSent = "client-sent",
     /// A reply arrived and nobody has acted on it: what it acknowledged is done, and the caller does not know.
     ClientReplied = "client-replied",
 
@@ -90,12 +104,16 @@ points! {
     TaskPolled = "task-polled",
     /// A batch is processed: state and outputs are in memory alone.
     TaskProcessed = "task-processed",
+    /// A cut is taken, and nothing of it is written: what comes now belongs to the next transaction.
+    TaskCut = "task-cut",
     /// Outputs are in the open transaction; the changelog is not.
     TaskOutputsFlushed = "task-outputs-flushed",
     /// Outputs and changelog are in the open transaction; the offsets are not.
     TaskStateFlushed = "task-state-flushed",
     /// Offsets are in the open transaction; nothing is decided.
     TaskOffsetsSent = "task-offsets-sent",
+    /// The task was asked to stop: what it has processed is still to be committed.
+    TaskStopping = "task-stopping",
     /// The commit was acknowledged; the task has not gone on.
     TaskCommitted = "task-committed",
     /// A commit that holds the whole state was acknowledged: the changelog before it is no longer needed, and still there.

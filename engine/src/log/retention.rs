@@ -23,12 +23,14 @@ impl Inner {
         if !moves {
             return Ok(start);
         }
+        self.env.reach(Point::LogBeforeStartMoves).await;
         replace_whole(&self.env, &self.dir, LOG_START, encode_log_start(start), None).await?;
         self.env.reach(Point::LogStartMoved).await;
         for base in self.update(|state| state.start_moved(start)) {
             remove_if_there(&self.env, &self.dir.join(index_name(base))).await?;
             remove_if_there(&self.env, &self.dir.join(segment_name(base))).await?;
         }
+        self.env.reach(Point::LogSegmentsRemoved).await;
         Ok(start)
     }
 }

@@ -89,6 +89,7 @@ impl Inner {
             let path = self.dir.join(index_name(sealed));
             let file = self.env.disk().open(&path, OpenMode::Replace).await.map_err(io_error("creating", &path))?;
             file.append(vec![index.into()]).await.map_err(io_error("writing", &path))?;
+            self.env.reach(Point::LogIndexWritten).await;
         }
         self.move_recovery_point().await
     }

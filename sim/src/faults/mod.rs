@@ -18,11 +18,14 @@ mod lost_reply;
 mod one_way_partition;
 mod orphaned_request;
 mod partition;
+mod pause_at_point;
+mod pause_in_recovery;
 mod pause_takeover;
 mod power_cut;
 mod slow_disk;
 mod slow_link;
 mod sync_failure;
+mod yield_at_point;
 
 use crate::draw::Draw;
 use crate::plan::{Cluster, FaultKind, FaultSpec, Host, Phase};
@@ -44,6 +47,9 @@ pub const ALL: &[&dyn Fault] = &[
     &orphaned_request::OrphanedRequest,
     &slow_disk::SlowDisk,
     &sync_failure::SyncFailure,
+    &pause_at_point::PauseAtPoint,
+    &yield_at_point::YieldAtPoint,
+    &pause_in_recovery::PauseInRecovery,
 ];
 
 /// The kind with this name.
@@ -61,7 +67,12 @@ pub trait Fault: Sync {
         true
     }
 
-    /// How often it is drawn, beside the others that a seed has.
+    /// A kind that has a stream of draws of its own, so that it moves no other's, and every how many seeds have it.
+    fn one_in(&self) -> Option<u64> {
+        None
+    }
+
+    /// How often it is drawn, beside the others that a seed has. Not asked of kinds with a stream of their own.
     fn weight(&self) -> u32 {
         2
     }
@@ -91,6 +102,7 @@ fn spec(kind: &'static dyn Fault, phase: Phase, at_ms: u64, host: Host, for_ms: 
         nth: None,
         point: None,
         power_cut: false,
+        amount: None,
     }
 }
 
@@ -107,6 +119,13 @@ fn victim(draw: &mut Draw, cluster: &Cluster) -> Host {
 fn speaker(draw: &mut Draw, cluster: &Cluster) -> Host {
     let number = draw.below(u64::from(cluster.workers) + 1) as u32;
     if number == 0 { Host::Control } else { Host::Worker(number) }
+}
+
+/// Another host that could take the tasks of `host` over.
+fn taker(draw: &mut Draw, cluster: &Cluster, host: Host) -> Option<Host> {
+    let others: Vec<Host> = cluster.task_hosts().into_iter().filter(|other| *other != host).collect();
+    let takes = cluster.task_hosts().contains(&host) && !others.is_empty();
+    takes.then(|| *draw.pick(&others))
 }
 
 /// Where a crash can hit this host.
@@ -126,6 +145,22 @@ fn must_pass_point(spec: &FaultSpec) -> Result<(), String> {
         (None, _) => Err("`point` is missing".into()),
         (_, None) => Err("`nth` is missing: which passing, from 1".into()),
         _ => Ok(()),
+    }
+}
+
+fn may_have_a_taker(spec: &FaultSpec, cluster: &Cluster) -> Result<(), String> {
+    match spec.peer {
+        Some(peer) if peer == spec.host => Err("`peer` must be another host than `host`".into()),
+        Some(peer) if !cluster.task_hosts().contains(&peer) => Err(format!("`peer` is {peer}, which runs no tasks")),
+        _ => Ok(()),
+    }
+}
+
+fn must_amount_to(spec: &FaultSpec, what: &str, range: std::ops::RangeInclusive<i64>) -> Result<(), String> {
+    match spec.amount {
+        None => Err(format!("`amount` is missing: {what}")),
+        Some(amount) if range.contains(&amount) => Ok(()),
+        Some(amount) => Err(format!("`amount` is {amount}; {what} must be from {} to {}", range.start(), range.end())),
     }
 }
 

@@ -37,6 +37,6 @@ impl Fault for PauseTakeover {
     }
 
     fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec) {
-        world.pause(id, spec.host, spec.peer.unwrap_or(Host::Broker), spec.for_ms);
+        world.pause(id, spec.host, spec.peer, spec.for_ms);
     }
 }

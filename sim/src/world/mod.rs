@@ -15,6 +15,7 @@ pub(crate) mod control;
 pub mod hosts;
 mod observe;
 mod tasks;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
@@ -91,11 +92,11 @@ struct Account {
     ended_ms: u64,
 }
 
-/// A crash that a point was told to ask for.
+/// What a point was told to ask for.
 #[derive(Clone, Copy, Debug)]
-struct Promise {
-    kind: CrashKind,
-    down_ms: u64,
+enum Promise {
+    Crash { kind: CrashKind, down_ms: u64 },
+    Pause { taker: Option<Host>, for_ms: u64 },
 }
 
 pub struct World<'a> {
@@ -215,10 +216,18 @@ impl<'a> World<'a> {
         self.steps += 1;
         self.trace.set_step(self.steps);
         for request in self.around.points.take_requests() {
-            let promise = self.promises.remove(&request.id).unwrap_or(Promise { kind: CrashKind::Kill, down_ms: 100 });
-            let host = request.host.parse().unwrap_or_else(|error| panic!("a point asked for a crash: {error}"));
-            self.reached_by_crash(request.point);
-            self.take_down(host, promise.kind, promise.down_ms);
+            let host = request.host.parse().unwrap_or_else(|error| panic!("a point names a host: {error}"));
+            match self.promises.remove(&request.id) {
+                Some(Promise::Crash { kind, down_ms }) => {
+                    self.reached_by_crash(request.point);
+                    self.take_down(host, kind, down_ms);
+                }
+                Some(Promise::Pause { taker, for_ms }) => {
+                    self.reached_by_pause(request.point);
+                    self.paused(host, taker, for_ms);
+                }
+                None => panic!("{host} froze at {} and nobody knows why", request.point.name()),
+            }
             self.account_end(request.id);
         }
         for id in self.around.net.take_orphans() {
@@ -317,21 +326,8 @@ impl<'a> World<'a> {
 
     /// `host` goes down at the `nth` passing of `point` from now.
     pub fn crash_at(&mut self, id: usize, host: Host, point: Point, nth: u32, kind: CrashKind, down_ms: u64) {
-        self.promises.insert(id, Promise { kind, down_ms });
+        self.promises.insert(id, Promise::Crash { kind, down_ms });
         self.around.points.arm(id, &self.hosts[&host].name, point, nth, PointAction::Crash);
-    }
-
-    /// `host` stops for `for_ms`; meanwhile `taker` gets its tasks.
-    pub fn pause(&mut self, id: usize, host: Host, taker: Host, for_ms: u64) {
-        if self.hosts[&host].status != Status::Up {
-            return;
-        }
-        let turn = self.turn(host, Status::Paused);
-        self.hosts[&host].env.freeze();
-        self.around.effects.effective(id);
-        let now = self.now_ms();
-        self.at(now + for_ms / 4, Due::TakeOver { from: host, to: taker, turn });
-        self.at(now + for_ms, Due::Thaw { host, turn });
     }
 
     /// Nothing passes from `from` to `to` for a while.
@@ -425,13 +421,6 @@ impl<'a> World<'a> {
         self.hosts[&host].env.bounce(&mut self.sim);
     }
 
-    fn thaw(&mut self, host: Host) {
-        self.turn(host, Status::Up);
-        let state = &self.hosts[&host];
-        self.trace.record(&state.name, Kind::Fault, "thaw", &[]);
-        state.env.thaw();
-    }
-
     fn lift(&mut self, id: usize) {
         self.around.net.lift(id);
         for state in self.hosts.values() {
@@ -473,6 +462,22 @@ impl<'a> World<'a> {
         self.reach(state);
     }
 
+    fn reached_by_pause(&mut self, point: Point) {
+        let name = point.name();
+        let state = match point {
+            Point::TaskRestoreBegin
+            | Point::TaskRestoreMiddle
+            | Point::TaskRestoreEnd
+            | Point::TaskRestoreSnapshot
+            | Point::BrokerRecovered => "pause-inside-recovery",
+            _ if name.starts_with("txn-") => "pause-inside-a-conclusion",
+            _ if name.starts_with("log-") => "pause-inside-a-write",
+            _ if name.starts_with("task-") => "pause-inside-a-commit",
+            _ => "pause-at-another-point",
+        };
+        self.reach(state);
+    }
+
     pub fn states(&self) -> BTreeMap<String, u64> {
         let mut states: BTreeMap<String, u64> =
             self.states.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
@@ -490,7 +495,7 @@ impl<'a> World<'a> {
         }
         for (id, spec) in self.plan.faults.iter().enumerate() {
             let fenced = self.board.fenced_on(spec.host);
-            if spec.kind.0.name() == "pause-takeover" && self.around.effects.get(id).effective > 0 && fenced > 0 {
+            if spec.kind.0.name().starts_with("pause-") && self.around.effects.get(id).effective > 0 && fenced > 0 {
                 *states.entry("zombie-fenced".to_owned()).or_default() += 1;
             }
         }

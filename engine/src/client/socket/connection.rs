@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::env::{Duplex, Env};
+use crate::env::{Duplex, Env, Point};
 use crate::wire::TransportError;
 
 /// Where a connection leads, and its limits.
@@ -151,6 +151,9 @@ impl Driver {
                 sent = write_some(&mut write, &mut outgoing), if !outgoing.is_empty() => {
                     if let Err(error) = sent {
                         return Some(self.broken(error.to_string()));
+                    }
+                    if outgoing.is_empty() {
+                        self.route.env.reach(Point::ClientSent).await;
                     }
                 }
                 request = self.queue.recv(), if more && outgoing.is_empty() => match request {

@@ -205,7 +205,10 @@ impl Instance<'_> {
                     self.cut(summary);
                     continue;
                 }
-                Next::Stop => return self.finish(summary).await,
+                Next::Stop => {
+                    env.reach(Point::TaskStopping).await;
+                    return self.finish(summary).await;
+                }
             };
             env.reach(Point::TaskPolled).await;
             let processing = Instant::now();

@@ -206,6 +206,7 @@ async fn commit(
     offsets: &[(TopicPartition, Offset)],
     snapshot: Option<&TopicPartition>,
 ) -> Result<Option<Offset>, ClientError> {
+    env.reach(Point::TaskCut).await;
     producer.flush().await?;
     env.reach(Point::TaskOutputsFlushed).await;
     changes.into_iter().for_each(|batch| producer.stage_sealed(batch));
