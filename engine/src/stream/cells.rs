@@ -25,6 +25,8 @@ use super::timers::Timers;
 use super::window::{Span, WindowSpec};
 
 const NEVER: i64 = i64::MAX;
+/// Slots that are asked for side by side: as many answers as the memory gives at once, and still in the nearest cache.
+const AHEAD: usize = 64;
 /// No guess.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
@@ -97,6 +99,7 @@ pub(super) struct Cells<A: Aggregate, C, K> {
     /// Held beside the slots by long keys, and by keys with several cells.
     heap_bytes: usize,
     /// Reused by `fire`.
+    ripe: Vec<u32>,
     due: Vec<Due>,
     visited: Vec<u32>,
     record_key: Vec<u8>,
@@ -136,6 +139,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             dirty: Vec::new(),
             gone: Vec::new(),
             heap_bytes: 0,
+            ripe: Vec::new(),
             due: Vec::new(),
             visited: Vec::new(),
             record_key: Vec::new(),
@@ -171,7 +175,8 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     fn bytes(&self) -> usize {
         self.slots.bytes()
             + self.index.allocation_size()
-            + (self.free.capacity() + self.dirty.capacity() + self.visited.capacity()) * size_of::<u32>()
+            + (self.free.capacity() + self.dirty.capacity() + self.visited.capacity() + self.ripe.capacity())
+                * size_of::<u32>()
             + self.due.capacity() * size_of::<Due>()
             + self.gone.capacity() * size_of::<Key>()
             + self.timers.bytes()
@@ -188,9 +193,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// those to whole additions, one after another, would be waited for one by one.
     #[inline]
     pub fn touch(&self, guess: u32) {
-        if let Some(slot) = self.slots.get(guess) {
-            std::hint::black_box((slot.wake, slot.share));
-        }
+        touch(&self.slots, guess);
     }
 
     #[inline]
@@ -342,42 +345,60 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     pub fn fire(&mut self, minimum: i64, out: &mut Outbox) {
         debug_assert!(self.due.is_empty() && self.visited.is_empty());
         self.counts.keys_max = self.counts.keys_max.max(self.index.len() as u64);
-        let Cells { spec, timers, slots, due, visited, .. } = self;
-        timers.take_due(minimum, |id| {
-            let slot = &mut slots[id];
-            // Otherwise an entry that an earlier timer of this slot has overtaken, or of a key that is gone.
-            if slot.wake <= minimum && slot.wake != NEVER {
-                slot.wake = NEVER;
-                visited.push(id);
-                for cell in slot.cells.as_slice() {
-                    let end = spec.end(cell.last);
-                    if cell.row != Row::Out && end <= minimum {
-                        due.push(Due::new(end, slot.key.prefix(), id));
+        let Cells { spec, timers, slots, ripe, due, visited, .. } = self;
+        timers.take_due(minimum, |id| ripe.push(id));
+        for ripe in ripe.chunks(AHEAD) {
+            ripe.iter().for_each(|id| touch(slots, *id));
+            for &id in ripe {
+                let slot = &mut slots[id];
+                // Otherwise an entry that an earlier timer of this slot has overtaken, or of a key that is gone.
+                if slot.wake <= minimum && slot.wake != NEVER {
+                    slot.wake = NEVER;
+                    visited.push(id);
+                    for cell in slot.cells.as_slice() {
+                        let end = spec.end(cell.last);
+                        if cell.row != Row::Out && end <= minimum {
+                            due.push(Due::new(end, slot.key.prefix(), id));
+                        }
                     }
                 }
             }
-        });
+        }
+        ripe.clear();
         due.sort_unstable_by_key(|due| due.rank);
         for equal in due.chunk_by_mut(|a, b| a.rank == b.rank).filter(|equal| equal.len() > 1) {
             equal.sort_unstable_by(|a, b| slots[a.slot].key.bytes().cmp(slots[b.slot].key.bytes()));
         }
-        for Due { end, slot: id, .. } in self.due.drain(..) {
-            let slot = &mut self.slots[id];
-            let (spec, sink) = (self.spec, &mut self.sink);
-            let cells = slot.cells.as_mut_slice();
-            // In order, and so are their ends.
-            let at = cells.partition_point(|cell| spec.end(cell.last) < end);
-            let cell = cells.get_mut(at).expect("a due cell is there until the purge below");
-            let window = spec.window(cell.first, cell.last);
-            cell.content.with_state(&self.aggregate, |state| sink.emit(slot.key.bytes(), window, state, out));
-            cell.row = Row::Out;
-            self.counts.panes += 1;
+        let due = std::mem::take(&mut self.due);
+        for due in due.chunks(AHEAD) {
+            due.iter().for_each(|due| self.touch(due.slot));
+            due.iter().for_each(|due| self.emit(*due, out));
         }
-        let mut visited = std::mem::take(&mut self.visited);
-        for id in visited.drain(..) {
-            self.purge(id, minimum);
+        self.due = due;
+        self.due.clear();
+        let visited = std::mem::take(&mut self.visited);
+        for visited in visited.chunks(AHEAD) {
+            visited.iter().for_each(|id| self.touch(*id));
+            for id in visited {
+                std::hint::black_box(self.guess(self.slots[*id].key.hash()));
+            }
+            visited.iter().for_each(|id| self.purge(*id, minimum));
         }
         self.visited = visited;
+        self.visited.clear();
+    }
+
+    fn emit(&mut self, Due { end, slot: id, .. }: Due, out: &mut Outbox) {
+        let slot = &mut self.slots[id];
+        let (spec, sink) = (self.spec, &mut self.sink);
+        let cells = slot.cells.as_mut_slice();
+        // In order, and so are their ends.
+        let at = cells.partition_point(|cell| spec.end(cell.last) < end);
+        let cell = cells.get_mut(at).expect("a due cell is there until the purge");
+        let window = spec.window(cell.first, cell.last);
+        cell.content.with_state(&self.aggregate, |state| sink.emit(slot.key.bytes(), window, state, out));
+        cell.row = Row::Out;
+        self.counts.panes += 1;
     }
 
     /// Drops a slot's finished cells and sets its next timer.
@@ -429,25 +450,32 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         // Not kept from commit to commit: beside a large state it is large.
         let mut order: Vec<(u64, u32)> = Vec::with_capacity(self.dirty.len());
         let mut dirty = std::mem::take(&mut self.dirty);
-        for id in dirty.drain(..) {
-            let slot = &mut self.slots[id];
-            slot.dirty = false;
-            if !slot.live {
-                continue;
-            }
-            if slot.cells.is_empty() {
-                self.retire(id);
-            } else {
-                order.push((slot.key.prefix(), id));
+        for dirty in dirty.chunks(AHEAD) {
+            dirty.iter().for_each(|id| self.touch(*id));
+            for &id in dirty {
+                let slot = &mut self.slots[id];
+                slot.dirty = false;
+                if !slot.live {
+                    continue;
+                }
+                if slot.cells.is_empty() {
+                    self.retire(id);
+                } else {
+                    order.push((slot.key.prefix(), id));
+                }
             }
         }
+        dirty.clear();
         self.dirty = dirty;
         let slots = &self.slots;
         order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| slots[a.1].key.bytes().cmp(slots[b.1].key.bytes())));
         let gone = self.take_gone();
         let mut gone = gone.iter().peekable();
-        for (_, id) in order {
-            let slot = &mut self.slots[id];
+        for (place, (_, id)) in order.iter().enumerate() {
+            if place % AHEAD == 0 {
+                order[place..].iter().take(AHEAD).for_each(|(_, id)| self.touch(*id));
+            }
+            let slot = &mut self.slots[*id];
             while let Some(key) = gone.next_if(|key| key.bytes() < slot.key.bytes()) {
                 write(put_record_key(&mut self.record_key, key), None);
             }
@@ -598,6 +626,13 @@ impl<A: Aggregate, C: Shrinks<A>, K: Sink<A::State>> Cells<A, C, K> {
         }
         self.heap_bytes += slot.heap_bytes();
         true
+    }
+}
+
+#[inline]
+fn touch<C>(slots: &Slab<Slot<C>>, id: u32) {
+    if let Some(slot) = slots.get(id) {
+        std::hint::black_box((slot.wake, slot.share));
     }
 }
 
