@@ -4,6 +4,7 @@
 //! write (`30m`, `64MiB`, `5M`). JSON and human text go to stdout through [`output`], progress to stderr through
 //! [`progress`].
 
+mod artifacts;
 mod cmd;
 mod exit;
 mod interrupt;

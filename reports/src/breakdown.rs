@@ -59,6 +59,14 @@ impl Breakdown {
         add_grid(&mut self.faults, &seed.faults_by_phase);
     }
 
+    /// The phases in which faults struck, in the order in which a run has them.
+    pub fn phases(&self) -> Vec<&str> {
+        let mut phases: Vec<&str> = self.faults.values().flat_map(BTreeMap::keys).map(String::as_str).collect();
+        phases.sort_unstable();
+        phases.dedup();
+        phases
+    }
+
     /// Adds another part of the same campaign.
     pub fn merge(&mut self, other: &Breakdown) {
         for (mine, theirs) in [(&mut self.pipelines, &other.pipelines), (&mut self.tiers, &other.tiers)] {

@@ -5,6 +5,7 @@
 //! be added, none renamed or removed. Times are integers with their unit in the name; virtual and wall time never share
 //! a column.
 
+pub mod annotations;
 pub mod baseline;
 pub mod bench;
 pub mod breakdown;
@@ -12,8 +13,13 @@ pub mod chart;
 pub mod figure;
 pub mod format;
 pub mod gate;
+pub mod junit;
+pub mod markdown;
+pub mod perfetto;
 pub mod repro;
 pub mod run;
+#[cfg(test)]
+mod sample;
 pub mod seed;
 pub mod spread;
 pub mod story;

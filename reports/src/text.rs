@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::{FaultCount, FirstDifference, GateReport, ReproReport, Row, Speed, Verdict, Violation};
+use crate::{Cause, FaultCount, FirstDifference, GateReport, ReproReport, Row, Speed, Verdict, Violation};
 
 /// Violations told in full; the others are counted.
 const VIOLATIONS_SHOWN: usize = 5;
@@ -79,7 +79,7 @@ pub fn gate(report: &GateReport, next: &str) -> String {
             .expect("a string takes everything");
     }
     if !report.run_dir.is_empty() {
-        write!(text, "\nreport: {}/run.json", report.run_dir).expect("a string takes everything");
+        write!(text, "\nreport: {}/report.html", report.run_dir).expect("a string takes everything");
     }
     writeln!(text, "\nnext:   {next}").expect("a string takes everything");
     text
@@ -169,16 +169,13 @@ pub fn story(violation: &Violation) -> String {
             line(format_args!("  source records of this key near the window:"));
         }
         for cause in &difference.causes {
-            let late = match cause.behind_watermark_ms {
-                Some(behind) if behind > 0 => format!("behind its watermark by {}", duration(behind.unsigned_abs())),
-                _ => "on time".to_owned(),
-            };
             line(format_args!(
-                "    {}[{}]@{:<6} {}  {late}",
+                "    {}[{}]@{:<6} {}  {}",
                 cause.topic,
                 cause.partition,
                 cause.offset,
-                moment(cause.event_time_ms)
+                moment(cause.event_time_ms),
+                lateness(cause)
             ));
         }
     }
@@ -194,8 +191,16 @@ pub fn story(violation: &Violation) -> String {
     text
 }
 
+/// How a source record stood to its own partition's watermark.
+pub(crate) fn lateness(cause: &Cause) -> String {
+    match cause.behind_watermark_ms {
+        Some(behind) if behind > 0 => format!("behind its watermark by {}", duration(behind.unsigned_abs())),
+        _ => "on time".to_owned(),
+    }
+}
+
 /// Each side's row, reduced to the fields that are not the same on all sides.
-fn sides(difference: &FirstDifference) -> Vec<(&'static str, String)> {
+pub(crate) fn sides(difference: &FirstDifference) -> Vec<(&'static str, String)> {
     let sides = [("live", &difference.live), ("replay", &difference.replay), ("expected", &difference.expected)];
     let same = |field: &str| {
         let mut values = sides.iter().filter_map(|(_, row)| row.as_ref()).map(|row| row.get(field));
@@ -220,7 +225,7 @@ pub(crate) fn badge(verdict: Verdict) -> String {
     format!("{style}{}{style:#}", verdict.name().to_uppercase())
 }
 
-fn gate_sentence(report: &GateReport) -> String {
+pub(crate) fn gate_sentence(report: &GateReport) -> String {
     let seeds = plural(report.seeds_run as usize, "seed");
     let runs = format!("{seeds} of {}", plural(report.pipelines.len(), "pipeline"));
     match report.verdict {
@@ -289,6 +294,18 @@ fn property_table(examined: &BTreeMap<String, u64>) -> String {
         writeln!(text, "  never asked: {}", never.join(", ")).expect("a string takes everything");
     }
     text
+}
+
+/// Without the colours.
+pub fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\u{1b}') {
+        out.push_str(&rest[..at]);
+        let after = &rest[at..];
+        rest = after.find('m').map_or("", |end| &after[end + 1..]);
+    }
+    out + rest
 }
 
 /// `340 : 1 virtual to wall, 1 045 seeds per minute, 3 120 records per second`
@@ -364,82 +381,12 @@ pub fn civil(days: i64) -> (i64, i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Cause, PaneCounts, RecordCounts, SeedReport, Tier};
-
     use super::*;
-
-    /// Without the colours.
-    fn plain(text: &str) -> String {
-        let mut out = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find('\u{1b}') {
-            out.push_str(&rest[..at]);
-            let end = rest[at..].find('m').expect("an escape ends");
-            rest = &rest[at + end + 1..];
-        }
-        out + rest
-    }
-
-    fn seed(pipeline: &str, number: u64, tier: Tier) -> SeedReport {
-        let mut seed = SeedReport::empty(pipeline, number, tier);
-        seed.trace_hash = "00112233445566778899aabbccddeeff".into();
-        seed.steps = 18_204;
-        seed.virtual_ms = 14_480;
-        seed.wall_ms = 312;
-        seed.records = RecordCounts { ingested: 1_140, late: 12, duplicates: 31, out_of_order: 207 };
-        seed.panes = PaneCounts { live: 88, replay: 88 };
-        seed.faults.insert("power-cut".into(), FaultCount { injected: 2, effective: 2, visible: 1 });
-        seed.faults.insert("lost-reply".into(), FaultCount { injected: 1, effective: 1, visible: 1 });
-        seed.examined.insert("lost-write".into(), 1_140);
-        seed.examined.insert("loud-gap".into(), 0);
-        seed.states.insert("crash-between-flush-and-commit".into(), 1);
-        seed.states.insert("session-bridge-after-emission".into(), 0);
-        seed
-    }
-
-    fn violation() -> Violation {
-        let row = |views: i64| Row::from([("user_id".into(), "user-17".into()), ("views".into(), views.into())]);
-        let cause = |partition, offset, at: i64, behind| Cause {
-            topic: "clickstream.raw".into(),
-            partition,
-            offset,
-            event_time_ms: 1_795_255_320_000 + at,
-            behind_watermark_ms: behind,
-        };
-        Violation {
-            property: "replay-equals-live".into(),
-            pipeline: "clickstream-sessions".into(),
-            seed: 7312,
-            tier: "race".into(),
-            plan: "runs/20261121-031007-gate/7312.plan.toml".into(),
-            story_file: "runs/20261121-031007-gate/7312.story.json".into(),
-            reproduce: "segno repro runs/20261121-031007-gate/7312.plan.toml".into(),
-            message: "row user-17 @ 1795255320000: live views=3, replay views=4; 1 of 88 rows differ".into(),
-            first_difference: Some(FirstDifference {
-                key: "user-17".into(),
-                window_start_ms: 1_795_255_320_000,
-                live: Some(row(3)),
-                replay: Some(row(4)),
-                expected: Some(row(3)),
-                rows_different: 1,
-                causes: vec![cause(2, 38, 0, None), cause(2, 41, 9_000, Some(3_000)), cause(2, 44, 60_000, Some(-500))],
-            }),
-            story: vec![
-                "14.120s  power cut worker-1 at task-state-flushed".into(),
-                "14.480s  worker-1 restarts, restores to offset 40".into(),
-            ],
-        }
-    }
+    use crate::{Tier, sample};
 
     #[test]
     fn a_pass_says_what_was_tried_and_what_it_supports() {
-        let mut report = GateReport::new(vec!["clickstream-minutes".into(), "clickstream-sessions".into()], 2);
-        report.add(&seed("clickstream-minutes", 0, Tier::Race));
-        report.add(&seed("clickstream-sessions", 1, Tier::Soak));
-        report.add_doubled(None);
-        report.wall_ms = 41_200;
-        report.run_dir = "runs/20261121-031007-gate".into();
-        report.finish();
+        let report = sample::pass();
         insta::assert_snapshot!(
             "gate-pass",
             plain(&gate(&report, "segno gate --seed-base 2 --count 20 --time-budget 10m"))
@@ -448,24 +395,15 @@ mod tests {
 
     #[test]
     fn a_violation_is_told_as_a_story_with_the_way_back_to_it() {
-        let mut report = GateReport::new(vec!["clickstream-sessions".into()], 150);
-        let mut bad = seed("clickstream-sessions", 7312, Tier::Race);
-        bad.verdict = Verdict::Violation;
-        bad.violations.push(violation());
-        report.add(&bad);
-        report.inconclusive("1 of 150 seeds ran before it was interrupted");
-        report.interrupted = true;
-        report.wall_ms = 700;
-        report.run_dir = "runs/20261121-031007-gate".into();
-        report.finish();
-        insta::assert_snapshot!("gate-violation", plain(&gate(&report, &violation().reproduce)));
+        let report = sample::violated();
+        insta::assert_snapshot!("gate-violation", plain(&gate(&report, &sample::violation().reproduce)));
     }
 
     #[test]
     fn one_seed_is_told_with_its_trace_hash() {
-        let mut bad = seed("clickstream-sessions", 7312, Tier::Race);
+        let mut bad = sample::seed("clickstream-sessions", 7312, Tier::Race);
         bad.verdict = Verdict::Violation;
-        bad.violations.push(violation());
+        bad.violations.push(sample::violation());
         insta::assert_snapshot!("repro", plain(&repro(&bad.into())));
     }
 

@@ -10,7 +10,7 @@ use sim::campaign::{self, Settings};
 
 use crate::exit::{Exit, NothingSelected, Usage};
 use crate::progress::Progress;
-use crate::{interrupt, output, pipelines, runs, units};
+use crate::{artifacts, interrupt, output, pipelines, runs, units};
 
 /// Seeds, and the time for them, when nothing else is asked for.
 const COUNT_DEFAULT: u64 = 150;
@@ -109,10 +109,12 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     progress.finish();
     report.run_dir = settings.out_dir.display().to_string();
     runs::write_report(&settings.out_dir, &report)?;
+    let next = next(&args, &report);
+    artifacts::write(&settings.out_dir, &report, &next)?;
     if args.json {
         output::json(&report)?;
     } else {
-        output::text(&text::gate(&report, &next(&args, &report)))?;
+        output::text(&text::gate(&report, &next))?;
     }
     Ok(Exit::from(&report))
 }

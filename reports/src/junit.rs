@@ -1,0 +1,160 @@
+//! JUnit from a campaign: what a CI server shows of it.
+//!
+//! In: a [`GateReport`]. Out: one XML document. A suite is a pipeline, a case one property of it, with the seeds that it
+//! was asked of. A property that was never asked is skipped, not passed. What concerns the campaign as a whole (that
+//! everything was tried, that a plan gives one trace) is the last suite's.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
+
+use crate::breakdown::Part;
+use crate::text;
+use crate::{GateReport, Violation};
+
+/// Every seed is asked whether it panicked; no check counts that.
+const NO_PANIC: &str = "no-panic";
+const DETERMINISTIC: &str = "deterministic";
+
+/// The document.
+pub fn document(report: &GateReport) -> String {
+    let mut junit = Report::new("segno gate");
+    junit.set_time(Duration::from_millis(report.wall_ms));
+    let nothing = Part::default();
+    for pipeline in &report.pipelines {
+        let part = report.breakdown.pipelines.get(pipeline).unwrap_or(&nothing);
+        junit.add_test_suite(suite(report, pipeline, part));
+    }
+    junit.add_test_suite(campaign(report));
+    let mut xml = Vec::new();
+    junit.serialize(&mut xml).expect("a vector takes everything");
+    String::from_utf8(xml).expect("XML is written as UTF-8")
+}
+
+fn suite(report: &GateReport, pipeline: &str, part: &Part) -> TestSuite {
+    let mut suite = TestSuite::new(pipeline);
+    suite.set_time(Duration::from_millis(part.seed_wall_ms));
+    suite.add_property(property("seeds-run", part.seeds_run));
+    suite.add_property(property("virtual-ms", part.virtual_ms));
+    suite.add_property(property("records-ingested", part.records_ingested));
+    let broken: Vec<&Violation> = report
+        .violations
+        .iter()
+        .filter(|violation| violation.pipeline == pipeline && violation.property != DETERMINISTIC)
+        .collect();
+    let asked = report.examined.keys().map(String::as_str);
+    let names: BTreeSet<&str> =
+        asked.chain(broken.iter().map(|violation| violation.property.as_str())).chain([NO_PANIC]).collect();
+    for name in names {
+        let asked = match name {
+            NO_PANIC => part.seeds_run,
+            name => part.examined.get(name).copied().unwrap_or(0),
+        };
+        let broken: Vec<&Violation> = broken.iter().copied().filter(|violation| violation.property == name).collect();
+        let mut status = if broken.is_empty() && asked == 0 {
+            let mut skipped = TestCaseStatus::skipped();
+            skipped.set_message("never asked of anything in these seeds");
+            skipped
+        } else {
+            TestCaseStatus::success()
+        };
+        if let Some(first) = broken.first() {
+            status = failure(name, &headline(first, broken.len()), &broken);
+        }
+        let mut case = TestCase::new(name, status);
+        case.set_classname(pipeline);
+        if part.seeds_run > 0 {
+            case.add_property(property("seeds", format!("{}..={}", part.seed_first, part.seed_last)));
+        }
+        case.add_property(property("asked", asked));
+        add_ways_back(&mut case, &broken);
+        suite.add_test_case(case);
+    }
+    suite
+}
+
+/// What no pipeline alone can answer for.
+fn campaign(report: &GateReport) -> TestSuite {
+    let mut suite = TestSuite::new("campaign");
+    let mut status = TestCaseStatus::success();
+    if !report.reasons.is_empty() {
+        status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_type("inconclusive").set_message(XmlString::new(report.reasons.join("; ")));
+    }
+    let mut case = TestCase::new("everything-was-tried", status);
+    case.set_classname("campaign");
+    case.add_property(property("seeds-asked", report.seeds_asked));
+    case.add_property(property("seeds-run", report.seeds_run));
+    suite.add_test_case(case);
+
+    let parted: Vec<&Violation> =
+        report.violations.iter().filter(|violation| violation.property == DETERMINISTIC).collect();
+    let mut status = TestCaseStatus::success();
+    if let Some(first) = parted.first() {
+        status = failure(DETERMINISTIC, &headline(first, parted.len()), &parted);
+    } else if report.determinism.doubled == 0 {
+        status = TestCaseStatus::skipped();
+        status.set_message("no seed ran twice");
+    }
+    let mut case = TestCase::new(DETERMINISTIC, status);
+    case.set_classname("campaign");
+    case.add_property(property("asked", report.determinism.doubled));
+    add_ways_back(&mut case, &parted);
+    suite.add_test_case(case);
+    suite
+}
+
+fn failure(kind: &str, message: &str, broken: &[&Violation]) -> TestCaseStatus {
+    let stories: Vec<String> = broken.iter().map(|violation| text::plain(&text::story(violation))).collect();
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_type(kind).set_message(message).set_description(stories.join("\n"));
+    status
+}
+
+fn headline(first: &Violation, violations: usize) -> String {
+    let more = match violations {
+        1 => String::new(),
+        more => format!(" (and {} more)", more - 1),
+    };
+    format!("seed {}: {}{more}", first.seed, first.message)
+}
+
+fn add_ways_back(case: &mut TestCase, broken: &[&Violation]) {
+    if broken.is_empty() {
+        return;
+    }
+    let seeds: Vec<String> = broken.iter().map(|violation| violation.seed.to_string()).collect();
+    case.add_property(property("failing-seeds", seeds.join(" ")));
+    for violation in broken {
+        case.add_property(property("reproduce", &violation.reproduce));
+    }
+}
+
+fn property(name: &str, value: impl ToString) -> Property {
+    Property::new(name, value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn a_pass_is_a_case_for_each_pipeline_and_property() {
+        insta::assert_snapshot!("junit-pass", document(&sample::pass()));
+    }
+
+    #[test]
+    fn a_violation_fails_its_case_with_seeds_and_the_way_back() {
+        insta::assert_snapshot!("junit-violation", document(&sample::violated()));
+    }
+
+    #[test]
+    fn a_property_that_was_never_asked_is_skipped_and_not_passed() {
+        let xml = document(&sample::pass());
+        let never = "<testcase name=\"loud-gap\" classname=\"clickstream-minutes\">";
+        let after = &xml[xml.find(never).expect("a case for it")..];
+        assert!(after[..after.find("</testcase>").unwrap()].contains("<skipped"), "{xml}");
+    }
+}
