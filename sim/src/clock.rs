@@ -3,12 +3,13 @@
 //! Always: virtual; while the host is frozen or being torn down it stands still, because turmoil's clock means nothing
 //! between ticks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::env::Clock;
 use engine::types::Timestamp;
 
+use crate::effects::{Effects, FaultId};
 use crate::gate::Gate;
 
 /// Virtual milliseconds since the world began, as the running host sees them; `None` outside of a host.
@@ -18,17 +19,48 @@ pub fn virtual_ms() -> Option<u64> {
     turmoil::sim_elapsed().map(|elapsed| elapsed.as_millis() as u64)
 }
 
-/// How wrong a host's clock is, in milliseconds; kept over restarts. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Skew(Arc<AtomicI64>);
+/// How wrong a host's clock is; kept over restarts. Cheap to clone.
+#[derive(Clone)]
+pub struct Skew {
+    effects: Effects,
+    /// Each fault with its milliseconds.
+    faults: Arc<Mutex<Vec<(FaultId, i64)>>>,
+}
 
 impl Skew {
-    pub fn set(&self, ms: i64) {
-        self.0.store(ms, Ordering::Relaxed);
+    pub fn new(effects: Effects) -> Skew {
+        Skew { effects, faults: Arc::default() }
     }
 
-    pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+    /// From now on the clock is wrong by `ms` more, until `id` is lifted.
+    pub fn add(&self, id: FaultId, ms: i64) {
+        self.lock().push((id, ms));
+    }
+
+    pub fn lift(&self, id: FaultId) {
+        self.lock().retain(|(other, _)| *other != id);
+    }
+
+    pub fn heal(&self) {
+        self.lock().clear();
+    }
+
+    fn ms(&self) -> i64 {
+        self.lock().iter().map(|(_, ms)| ms).sum()
+    }
+
+    /// The clock was read while it was wrong; `jumped`: and the reader can tell from what it read before.
+    fn read(&self, jumped: bool) {
+        for (id, _) in &*self.lock() {
+            self.effects.effective(*id);
+            if jumped {
+                self.effects.visible(*id);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(FaultId, i64)>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -37,13 +69,15 @@ pub struct SimClock {
     epoch_ms: i64,
     skew: Skew,
     gate: Gate,
-    /// The last answer, for moments without a time.
+    /// The last answer, for moments without a time, and by how much it was wrong.
     last: AtomicI64,
+    wrong_by: AtomicI64,
 }
 
 impl SimClock {
     pub fn new(epoch_ms: i64, skew: Skew, gate: Gate) -> SimClock {
-        SimClock { epoch_ms, skew, gate, last: AtomicI64::new(epoch_ms) }
+        let wrong_by = AtomicI64::new(skew.ms());
+        SimClock { epoch_ms, skew, gate, last: AtomicI64::new(epoch_ms), wrong_by }
     }
 }
 
@@ -52,7 +86,9 @@ impl Clock for SimClock {
         if !self.gate.is_frozen()
             && let Some(ms) = virtual_ms()
         {
-            self.last.store(self.epoch_ms + ms as i64 + self.skew.get(), Ordering::Relaxed);
+            let wrong_by = self.skew.ms();
+            self.skew.read(self.wrong_by.swap(wrong_by, Ordering::Relaxed) != wrong_by);
+            self.last.store(self.epoch_ms + ms as i64 + wrong_by, Ordering::Relaxed);
         }
         Timestamp(self.last.load(Ordering::Relaxed))
     }

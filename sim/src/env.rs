@@ -75,7 +75,7 @@ impl HostEnv {
             around: around.clone(),
             disk,
             entropy: SimEntropy::new(around.seed, name),
-            skew: Skew::default(),
+            skew: Skew::new(around.effects.clone()),
             gate: Mutex::default(),
         }))
     }
@@ -110,9 +110,9 @@ impl HostEnv {
         &self.0.disk
     }
 
-    /// Makes the wall clock wrong by so many milliseconds, from now on.
-    pub fn set_skew(&self, ms: i64) {
-        self.0.skew.set(ms);
+    /// The error of the wall clock, for its faults.
+    pub fn skew(&self) -> &Skew {
+        &self.0.skew
     }
 
     /// From now on every call of the host pends.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use engine::env::{BoxFuture, Disk, File, LockGuard, OpenMode};
 
 use super::state::{InodeId, State};
-use super::{Inner, SimDisk};
+use super::{Inner, SimDisk, SyncFails};
 use crate::entropy::{counted, counted_between};
 use crate::gate::Gate;
 use crate::trace::Kind;
@@ -64,8 +64,8 @@ impl Handle {
         }
     }
 
-    /// The time that a sync takes; whether it fails.
-    async fn wait_for_sync(&self) -> bool {
+    /// The time that a sync takes; how it fails, if it does.
+    async fn wait_for_sync(&self) -> Option<SyncFails> {
         let inner = self.inner();
         let ordinal = self
             .apply(|state| {
@@ -77,7 +77,7 @@ impl Handle {
         let time = inner.sync_time;
         let ms = counted_between(inner.seed, "sync", &inner.host, ordinal, time.min_ms, time.max_ms);
         tokio::time::sleep(Duration::from_millis(ms + extra_ms)).await;
-        failed.is_some()
+        failed
     }
 
     fn trace(&self, kind: Kind, what: &str, payload: &[u8]) {
@@ -134,7 +134,7 @@ impl Disk for Handle {
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(self.gate.hold(async move {
             self.apply(|state| state.list(dir).map(drop)).await?;
-            if self.wait_for_sync().await {
+            if self.wait_for_sync().await.is_some() {
                 return Err(injected("the directory's sync"));
             }
             self.trace(Kind::DiskSync, &dir.to_string_lossy(), &[]);
@@ -234,7 +234,8 @@ impl File for OpenFile {
             if self.handle.inner().read_fails() {
                 return Err(injected("the read"));
             }
-            let bytes = self.handle.apply(|state| state.read(self.inode, position, len)).await;
+            let (bytes, rotten) = self.handle.apply(|state| state.read(self.inode, position, len)).await;
+            rotten.into_iter().for_each(|id| self.handle.inner().effects.effective(id));
             self.handle.dawdle().await;
             Ok(bytes)
         }))
@@ -243,7 +244,11 @@ impl File for OpenFile {
     fn sync(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(self.handle.gate.hold(async move {
             let len = self.handle.apply(|state| state.sync_begins(self.inode)).await;
-            if self.handle.wait_for_sync().await {
+            if let Some(fails) = self.handle.wait_for_sync().await {
+                if fails.loses_pages {
+                    let draw = counted(self.handle.inner().seed, "lost pages", &self.handle.inner().host, len as u64);
+                    self.handle.apply(|state| state.lose_pages(self.inode, draw)).await;
+                }
                 self.handle.trace(Kind::Fault, &format!("sync failed {}", self.name()), &[]);
                 return Err(injected("the sync"));
             }

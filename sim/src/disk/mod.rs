@@ -19,7 +19,7 @@ pub use settle::{Fate, Losses};
 
 use crate::effects::{Effects, FaultId};
 use crate::gate::Gate;
-use crate::trace::Trace;
+use crate::trace::{Kind, Trace};
 use state::State;
 
 /// How long a sync takes, at least and at most, in virtual milliseconds.
@@ -57,6 +57,8 @@ enum FaultKind {
     /// The sync that many from now fails; 1 is the next.
     FailSync {
         left: u32,
+        /// What it should have made durable is lost with it, from the page cache too.
+        loses_pages: bool,
     },
     FailRead {
         left: u32,
@@ -93,7 +95,7 @@ impl SimDisk {
     pub fn settle(&self, fate: Fate) -> Losses {
         let losses = settle::settle(&mut self.lock(), fate, self.0.seed);
         self.0.faults().retain(|fault| matches!(fault.kind, FaultKind::SlowSync { .. } | FaultKind::Full));
-        self.0.trace.record(&self.0.host, crate::trace::Kind::Fault, &format!("settle {fate:?}: {losses:?}"), &[]);
+        self.0.trace.record(&self.0.host, Kind::Fault, &format!("settle {fate:?}: {losses:?}"), &[]);
         losses
     }
 
@@ -104,7 +106,33 @@ impl SimDisk {
 
     /// The `nth` sync from now (from 1) fails, and nothing of it is durable.
     pub fn fail_sync(&self, id: FaultId, nth: u32) {
-        self.0.faults().push(Fault { id, kind: FaultKind::FailSync { left: nth.max(1) } });
+        self.0.faults().push(Fault { id, kind: FaultKind::FailSync { left: nth.max(1), loses_pages: false } });
+    }
+
+    /// The `nth` sync from now (from 1) fails, and the bytes that it was for are gone: nobody reads them again.
+    pub fn lose_pages(&self, id: FaultId, nth: u32) {
+        self.0.faults().push(Fault { id, kind: FaultKind::FailSync { left: nth.max(1), loses_pages: true } });
+    }
+
+    /// The next power cut undoes every change of names that no sync of its directory has made durable.
+    pub fn lose_names(&self) {
+        self.lock().loses_names = true;
+    }
+
+    /// Flips a bit of a closed log segment: bytes that were synced long ago, as far as the log can tell. Which bit, `draw`
+    /// decides. The bit is right again when `id` is lifted; nobody but the host ever sees the wrong one. Answers the
+    /// file; `None` when there is no closed segment.
+    pub fn rot(&self, id: FaultId, draw: u64) -> Option<PathBuf> {
+        let mut state = self.lock();
+        let (path, bit) = state.rot(id, draw)?;
+        drop(state);
+        self.0.trace.record(&self.0.host, Kind::Fault, &format!("bit {bit} of {} flips", path.display()), &[]);
+        Some(path)
+    }
+
+    /// How often a failed sync took the bytes that it was for with it.
+    pub fn lost_pages(&self) -> u64 {
+        self.lock().lost_pages
     }
 
     /// The `nth` read from now (from 1) fails.
@@ -120,11 +148,13 @@ impl SimDisk {
     /// Ends the faults of `id`.
     pub fn lift(&self, id: FaultId) {
         self.0.faults().retain(|fault| fault.id != id);
+        self.lock().rotten.retain(|rot| rot.id != id);
     }
 
     /// Ends every fault.
     pub fn heal(&self) {
         self.0.faults().clear();
+        self.lock().rotten.clear();
     }
 
     /// What a process on the host would read now; `None` when there is no such file. For the checks, outside of any
@@ -165,9 +195,9 @@ impl Inner {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// By how much this sync is slower, and whether it fails.
-    fn faults_of_sync(&self) -> (u64, Option<FaultId>) {
-        let (mut extra, mut failed) = (0, None);
+    /// By how much this sync is slower, and how it fails, if it does.
+    fn faults_of_sync(&self) -> (u64, Option<SyncFails>) {
+        let (mut extra, mut failed, mut loses) = (0, None, false);
         self.faults().retain_mut(|fault| match &mut fault.kind {
             FaultKind::SlowSync { extra_ms } => {
                 // Only a call that fails for it makes it visible; the world sees that.
@@ -175,11 +205,15 @@ impl Inner {
                 self.effects.effective(fault.id);
                 true
             }
-            FaultKind::FailSync { left } => due(left, fault.id, &mut failed),
+            FaultKind::FailSync { left, loses_pages } => {
+                let stays = due(left, fault.id, &mut failed);
+                loses |= !stays && *loses_pages;
+                stays
+            }
             FaultKind::FailRead { .. } | FaultKind::Full => true,
         });
         self.tell(failed);
-        (extra, failed)
+        (extra, failed.map(|_| SyncFails { loses_pages: loses }))
     }
 
     fn read_fails(&self) -> bool {
@@ -205,6 +239,12 @@ impl Inner {
             self.effects.visible(id);
         }
     }
+}
+
+/// How a sync fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct SyncFails {
+    loses_pages: bool,
 }
 
 /// Counts a fault down; whether it stays.

@@ -135,9 +135,11 @@ fn settle_names(state: &mut State, draw: u64, losses: &mut Losses) {
     for change in std::mem::take(&mut state.pending) {
         by_dir.entry(change.dir().to_path_buf()).or_default().push(change);
     }
+    let all_lost = std::mem::take(&mut state.loses_names);
     for (dir, changes) in by_dir {
         let mut draw = Draw::new(counted(draw, "power cut", &dir.to_string_lossy(), 0), "fate");
         let kept: Vec<bool> = match draw.weighted(&[3, 3, 3, 2]) {
+            _ if all_lost => vec![false; changes.len()],
             0 => vec![false; changes.len()],
             1 => vec![true; changes.len()],
             // As a journal keeps them.

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use engine::env::OpenMode;
 
+use crate::draw::Draw;
+use crate::effects::FaultId;
+
 pub(super) type InodeId = u64;
 
 #[derive(Default)]
@@ -24,10 +27,23 @@ pub(super) struct State {
     pub(super) locks: BTreeSet<PathBuf>,
     /// What each removed file held, the last time that it was removed: no host sees it, the checks do.
     pub(super) removed: BTreeMap<PathBuf, Vec<u8>>,
+    /// Bits that are wrong when they are read.
+    pub(super) rotten: Vec<Rot>,
+    /// The next power cut keeps no name that is not durable.
+    pub(super) loses_names: bool,
+    pub(super) lost_pages: u64,
     next_inode: InodeId,
     /// Counts operations, syncs and crashes: the ordinals of their draws.
     pub(super) operations: u64,
     pub(super) syncs: u64,
+}
+
+/// A bit that reads wrong. The bytes themselves stay as they were written: healing forgets the rot.
+pub(super) struct Rot {
+    pub(super) id: FaultId,
+    inode: InodeId,
+    position: usize,
+    mask: u8,
 }
 
 #[derive(Default)]
@@ -217,11 +233,50 @@ impl State {
         inode.in_flight_from = inode.in_flight_from.max(end as usize);
     }
 
-    pub(super) fn read(&self, inode: InodeId, position: u64, len: usize) -> Bytes {
+    /// The bytes, and the rot that is among them.
+    pub(super) fn read(&self, inode: InodeId, position: u64, len: usize) -> (Bytes, Vec<FaultId>) {
         let data = &self.inodes[&inode].data;
         let start = usize::try_from(position).unwrap_or(usize::MAX).min(data.len());
         let end = start.saturating_add(len).min(data.len());
-        Bytes::copy_from_slice(&data[start..end])
+        let mut met = Vec::new();
+        if self.rotten.is_empty() {
+            return (Bytes::copy_from_slice(&data[start..end]), met);
+        }
+        let mut bytes = data[start..end].to_vec();
+        for rot in self.rotten.iter().filter(|rot| rot.inode == inode && (start..end).contains(&rot.position)) {
+            bytes[rot.position - start] ^= rot.mask;
+            met.push(rot.id);
+        }
+        (bytes.into(), met)
+    }
+
+    /// See [`super::SimDisk::rot`].
+    pub(super) fn rot(&mut self, id: FaultId, draw: u64) -> Option<(PathBuf, usize)> {
+        let segment = |path: &&PathBuf| path.extension().is_some_and(|ext| ext == "log");
+        let segments: Vec<PathBuf> = self.live.keys().filter(segment).cloned().collect();
+        // Names sort by offset: a segment that has a successor is closed.
+        let closed = segments.windows(2).filter(|pair| parent(&pair[0]) == parent(&pair[1])).map(|pair| &pair[0]);
+        let closed: Vec<&PathBuf> = closed.filter(|path| !self.inodes[&self.live[*path]].data.is_empty()).collect();
+        let mut draw = Draw::new(draw, "rot");
+        let path = (!closed.is_empty()).then(|| (*draw.pick(&closed)).clone())?;
+        let inode = self.live[&path];
+        let len = self.inodes[&inode].data.len() as u64;
+        // Every third time within the first header, parts of which no checksum covers.
+        let position = if draw.chance(1, 3) { draw.below(len.min(61)) } else { draw.below(len) } as usize;
+        let bit = draw.below(8) as usize;
+        self.rotten.push(Rot { id, inode, position, mask: 1 << bit });
+        Some((path, position * 8 + bit))
+    }
+
+    /// The unsynced bytes of a file are gone from the page cache, and were never on the disk: the file ends before them,
+    /// or has zeros in their place.
+    pub(super) fn lose_pages(&mut self, inode: InodeId, draw: u64) {
+        let inode = self.inodes.get_mut(&inode).expect("an open file has an inode");
+        self.lost_pages += u64::from(inode.data.len() > inode.synced);
+        match draw % 2 {
+            0 => inode.data.truncate(inode.synced),
+            _ => inode.data[inode.synced..].fill(0),
+        }
     }
 
     pub(super) fn truncate(&mut self, inode: InodeId, len: u64) -> io::Result<()> {

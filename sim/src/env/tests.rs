@@ -151,7 +151,7 @@ fn the_clock_is_virtual_skewed_and_goes_on_over_a_crash() {
         }
     });
     run(&mut sim, 25);
-    host.set_skew(-500);
+    host.skew().add(0, -500);
     run(&mut sim, 10);
     host.crash(&mut sim, Fate::Kill);
     run(&mut sim, 100);

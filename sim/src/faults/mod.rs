@@ -9,23 +9,38 @@
 //!
 //! Invariant: a fault heals by itself, `for_ms` after its moment, or when the world heals everything.
 
+mod bit_rot;
+mod clock_jump;
+mod clock_skew;
 mod crash_at_point;
 mod crash_in_recovery;
 mod delayed_request;
 mod duplicated_request;
+mod failed_read_in_recovery;
+mod failed_sync_in_recovery;
+mod full_disk;
+mod graceful_stop;
 mod kill;
+mod long_pause;
+mod lost_names;
+mod lost_pages;
 mod lost_reply;
 mod one_way_partition;
 mod orphaned_request;
+mod outliving_request;
 mod partition;
 mod pause_at_point;
 mod pause_in_recovery;
 mod pause_takeover;
 mod power_cut;
+mod read_error;
+mod rescale;
+mod scattered_connections;
 mod slow_disk;
 mod slow_link;
 mod sync_failure;
 mod yield_at_point;
+mod zombies;
 
 use crate::draw::Draw;
 use crate::plan::{Cluster, FaultKind, FaultSpec, Host, Phase};
@@ -50,6 +65,21 @@ pub const ALL: &[&dyn Fault] = &[
     &pause_at_point::PauseAtPoint,
     &yield_at_point::YieldAtPoint,
     &pause_in_recovery::PauseInRecovery,
+    &clock_skew::ClockSkew,
+    &clock_jump::ClockJump,
+    &read_error::ReadError,
+    &failed_read_in_recovery::FailedReadInRecovery,
+    &failed_sync_in_recovery::FailedSyncInRecovery,
+    &lost_pages::LostPages,
+    &lost_names::LostNames,
+    &full_disk::FullDisk,
+    &bit_rot::BitRot,
+    &outliving_request::OutlivingRequest,
+    &scattered_connections::ScatteredConnections,
+    &long_pause::LongPause,
+    &zombies::Zombies,
+    &rescale::Rescale,
+    &graceful_stop::GracefulStop,
 ];
 
 /// The kind with this name.
@@ -86,6 +116,11 @@ pub trait Fault: Sync {
         Ok(())
     }
 
+    /// When its trouble is over, in milliseconds since its phase began: nothing is healed before.
+    fn over_ms(&self, spec: &FaultSpec) -> u64 {
+        spec.at_ms + spec.for_ms
+    }
+
     /// Its moment has come. `id` is what the world counts its effects under.
     fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec);
 }
@@ -119,6 +154,11 @@ fn victim(draw: &mut Draw, cluster: &Cluster) -> Host {
 fn speaker(draw: &mut Draw, cluster: &Cluster) -> Host {
     let number = draw.below(u64::from(cluster.workers) + 1) as u32;
     if number == 0 { Host::Control } else { Host::Worker(number) }
+}
+
+/// A host whose clock is read: mostly the broker, which stamps its own records.
+fn timekeeper(draw: &mut Draw, cluster: &Cluster) -> Host {
+    if draw.chance(3, 4) { Host::Broker } else { *draw.pick(&cluster.hosts()) }
 }
 
 /// Another host that could take the tasks of `host` over.

@@ -82,13 +82,13 @@ impl SimNetwork {
             match self.rules.reach(to) {
                 Reach::Up => break,
                 Reach::Refusing => {
-                    tokio::time::sleep(self.rules.latency(&self.host, to).0).await;
+                    tokio::time::sleep(self.rules.latency(&self.host, to, 0).time).await;
                     return Err(io::Error::new(ErrorKind::ConnectionRefused, format!("{to}: connection refused")));
                 }
                 Reach::Silent => changed.await,
             }
         }
-        tokio::time::sleep(self.rules.latency(&self.host, to).0).await;
+        tokio::time::sleep(self.rules.latency(&self.host, to, 0).time).await;
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::frame::Head;
 use crate::effects::{Effects, FaultId};
@@ -98,6 +99,11 @@ struct State {
 struct Link {
     blocks: Vec<FaultId>,
     slow: Vec<(FaultId, u64)>,
+    /// Faults that make each connection slow by a draw of its own, up to so many milliseconds.
+    scattered: Vec<(FaultId, u64)>,
+    connections: u64,
+    /// The latest moment at which a piece of any connection is due.
+    latest_due: Option<Instant>,
     armed: Vec<Armed>,
     requests: u64,
     pieces: u64,
@@ -109,6 +115,15 @@ struct Armed {
     left: u32,
     which: Which,
     fault: FrameFault,
+}
+
+/// How a piece travels.
+pub(super) struct UnderWay {
+    pub(super) time: Duration,
+    /// The faults that make it slow.
+    pub(super) slow: Vec<FaultId>,
+    /// Each connection of its link has a slowness of its own.
+    pub(super) scattered: bool,
 }
 
 /// What becomes of a request.
@@ -171,6 +186,31 @@ impl NetRules {
         self.lock().link(from, to).slow.push((id, extra_ms));
     }
 
+    /// Each connection from `from` to `to` has a latency of its own, up to `max_ms`, until `id` is lifted.
+    pub fn scatter(&self, id: FaultId, from: &str, to: &str, max_ms: u64) {
+        self.lock().link(from, to).scattered.push((id, max_ms));
+    }
+
+    /// The number of a new connection.
+    pub(super) fn connect(&self, from: &str, to: &str) -> u64 {
+        let mut state = self.lock();
+        let link = state.link(from, to);
+        link.connections += 1;
+        link.connections
+    }
+
+    /// A piece was sent that will arrive at `due`. If it overtakes another of the link, that is the effect of what scatters
+    /// its connections.
+    pub(super) fn sent(&self, from: &str, to: &str, due: Instant) {
+        let mut state = self.lock();
+        let link = state.link(from, to);
+        let overtakes = link.latest_due.is_some_and(|latest| due < latest);
+        link.latest_due = link.latest_due.max(Some(due));
+        let ids: Vec<FaultId> = link.scattered.iter().map(|(id, _)| *id).filter(|_| overtakes).collect();
+        drop(state);
+        ids.iter().for_each(|id| self.0.effects.effective(*id));
+    }
+
     /// Ends what is in force or armed under `id`. What is under way stays under way.
     pub fn lift(&self, id: FaultId) {
         self.lift_where(|other| other == id);
@@ -185,6 +225,7 @@ impl NetRules {
         for link in self.lock().links.values_mut() {
             link.blocks.retain(|id| !lifted(*id));
             link.slow.retain(|(id, _)| !lifted(*id));
+            link.scattered.retain(|(id, _)| !lifted(*id));
             link.armed.retain(|armed| !lifted(armed.id));
         }
         self.0.changed.notify_waiters();
@@ -214,18 +255,22 @@ impl NetRules {
         self.lock().link(from, to).blocks.clone()
     }
 
-    /// How long the next piece on the link is under way, and which faults make it slow.
-    pub(super) fn latency(&self, from: &str, to: &str) -> (Duration, Vec<FaultId>) {
+    /// How long the next piece of the connection is under way.
+    pub(super) fn latency(&self, from: &str, to: &str, connection: u64) -> UnderWay {
         let mut state = self.lock();
         let link = state.link(from, to);
         link.pieces += 1;
         let Latency { min_ms, max_ms } = self.0.latency;
         let ms = counted_between(self.0.seed, "latency", &place(from, to), link.pieces, min_ms, max_ms);
         let extra: u64 = link.slow.iter().map(|(_, extra)| extra).sum();
+        let late = |(_, max_ms): &(FaultId, u64)| {
+            counted_between(self.0.seed, "scatter", &place(from, to), connection, 0, *max_ms)
+        };
+        let (scattered, late): (bool, u64) = (!link.scattered.is_empty(), link.scattered.iter().map(late).sum());
         let ids: Vec<FaultId> = link.slow.iter().map(|(id, _)| *id).collect();
         drop(state);
         ids.iter().for_each(|id| self.0.effects.effective(*id));
-        (Duration::from_millis(ms + extra), ids)
+        UnderWay { time: Duration::from_millis(ms + extra + late), slow: ids, scattered }
     }
 
     /// Counts a request; what becomes of it.

@@ -15,7 +15,7 @@ use turmoil::net::TcpStream;
 
 use super::frame::{Framer, Side};
 use super::pipe::{WireEnd, Wish};
-use super::rules::{FrameFault, Healed, NetRules, Parcel, Reach, Verdict};
+use super::rules::{FrameFault, Healed, NetRules, Parcel, Reach, UnderWay, Verdict};
 use crate::effects::FaultId;
 use crate::trace::Kind;
 
@@ -39,6 +39,8 @@ struct Lane {
     framer: Framer,
     unframed: BytesMut,
     waiting: VecDeque<Waiting>,
+    /// Of the link's connections.
+    connection: u64,
     /// Nothing overtakes: the due moment of the last piece.
     last_due: Option<Instant>,
     /// The faults that kept a due piece back.
@@ -71,8 +73,9 @@ enum Step {
 }
 
 impl Lane {
-    fn new(from: &str, to: &str, side: Side) -> Lane {
+    fn new(rules: &NetRules, from: &str, to: &str, side: Side) -> Lane {
         Lane {
+            connection: rules.connect(from, to),
             from: from.to_string(),
             to: to.to_string(),
             framer: Framer::new(side),
@@ -85,10 +88,13 @@ impl Lane {
     }
 
     fn push(&mut self, rules: &NetRules, bytes: Bytes, begins: bool, ends: bool, delayed: Option<(FaultId, u64)>) {
-        let (latency, slow) = rules.latency(&self.from, &self.to);
+        let UnderWay { time, slow, scattered } = rules.latency(&self.from, &self.to, self.connection);
         let delay = Duration::from_millis(delayed.map_or(0, |(_, ms)| ms));
-        let due = (Instant::now() + latency + delay).max(self.last_due.unwrap_or_else(Instant::now));
+        let due = (Instant::now() + time + delay).max(self.last_due.unwrap_or_else(Instant::now));
         self.last_due = Some(due);
+        if scattered {
+            rules.sent(&self.from, &self.to, due);
+        }
         self.waiting.push_back(Waiting { due, bytes, begins, ends, delayed: delayed.map(|(id, _)| id), slow });
     }
 
@@ -124,11 +130,11 @@ impl Lane {
 impl Wire {
     pub(super) fn new(rules: NetRules, from: &str, to: &str, address: &str, pipe: WireEnd) -> Wire {
         Wire {
-            rules,
             address: address.to_string(),
             pipe,
-            out: Lane::new(from, to, Side::Requests),
-            back: Lane::new(to, from, Side::Replies),
+            out: Lane::new(&rules, from, to, Side::Requests),
+            back: Lane::new(&rules, to, from, Side::Replies),
+            rules,
             copying: None,
             orphaning: false,
             delayed: None,

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::stream::TaskStats;
@@ -83,6 +84,12 @@ struct State {
     fenced: BTreeMap<Host, u64>,
     failed: Vec<(&'static str, String)>,
     restarts: Vec<(Host, String)>,
+    /// Hosts that were asked to stop, and how many of their tasks and brokers have since ended well.
+    leaving: BTreeMap<Host, u64>,
+    /// Files with a wrong bit.
+    rotten: BTreeSet<PathBuf>,
+    /// Rare states that the hosts met.
+    reached: BTreeMap<&'static str, u64>,
     deletion: Option<Deletion>,
     /// Tasks that stopped because what they need was deleted, and what they said.
     gave_up: BTreeMap<TaskKey, String>,
@@ -168,6 +175,9 @@ impl Board {
     pub fn tasks_of(&self, host: Host) -> Vec<TaskKey> {
         let state = self.lock();
         let Stage::Running(version) = state.stage else { return Vec::new() };
+        if state.leaving.contains_key(&host) {
+            return Vec::new();
+        }
         let over = |key: &TaskKey| state.finished.contains_key(key) || state.gave_up.contains_key(key);
         let due = |key: &TaskKey| key.version == version && !over(key);
         state.homes.iter().filter(|(key, home)| **home == host && due(key)).map(|(key, _)| *key).collect()
@@ -343,6 +353,66 @@ impl Board {
 
     pub fn take_failed(&self) -> Vec<(&'static str, String)> {
         std::mem::take(&mut self.lock().failed)
+    }
+
+    /// Deals the unfinished tasks of the version that runs to `hosts`, in turn; how many changed hands.
+    pub fn deal(&self, hosts: &[Host]) -> usize {
+        assert!(!hosts.is_empty(), "no host runs tasks");
+        self.change(|state| {
+            let State { homes, finished, stage, .. } = state;
+            let Stage::Running(version) = *stage else { return 0 };
+            let mut moved = 0;
+            let due = homes.iter_mut().filter(|(key, _)| key.version <= version && !finished.contains_key(key));
+            for (index, (_, home)) in due.enumerate() {
+                let to = hosts[index % hosts.len()];
+                moved += usize::from(*home != to);
+                *home = to;
+            }
+            moved
+        })
+    }
+
+    /// The process on `host` shall stop gracefully.
+    pub fn ask_to_leave(&self, host: Host) {
+        self.change(|state| state.leaving.insert(host, 0));
+    }
+
+    pub fn is_leaving(&self, host: Host) -> bool {
+        self.lock().leaving.contains_key(&host)
+    }
+
+    /// A task or the broker of `host` ended because it was asked to.
+    pub fn left(&self, host: Host) {
+        if let Some(count) = self.lock().leaving.get_mut(&host) {
+            *count += 1;
+        }
+    }
+
+    /// The process is asked no longer; how many of its parts have ended.
+    pub fn stay(&self, host: Host) -> u64 {
+        self.change(|state| state.leaving.remove(&host).unwrap_or(0))
+    }
+
+    pub fn stay_all(&self) {
+        self.change(|state| state.leaving.clear());
+    }
+
+    /// These files have a wrong bit from now on.
+    pub fn rot(&self, files: BTreeSet<PathBuf>) {
+        self.change(|state| state.rotten = files);
+    }
+
+    pub fn rotten(&self) -> BTreeSet<PathBuf> {
+        self.lock().rotten.clone()
+    }
+
+    /// Counts a rare state.
+    pub fn reach(&self, state: &'static str) {
+        *self.lock().reached.entry(state).or_default() += 1;
+    }
+
+    pub fn reached(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().reached.clone()
     }
 
     /// The process on `host` has to end, and asks to be started again.

@@ -26,6 +26,7 @@ use super::board::Board;
 use super::control::Control;
 use super::observe::Observed;
 use super::tasks::TaskHost;
+use crate::clock::virtual_ms;
 use crate::plan::{EngineSettings, Host, Plan};
 use crate::workload::{SourceEvent, Workload};
 
@@ -121,6 +122,13 @@ async fn run_broker(env: Env, parts: Parts) -> turmoil::Result {
             let said = format!("the broker could not start: {}", chain(&error));
             env.log(format_args!("{said}"));
             match error {
+                // It names the file with the wrong bit, and does not start: an operator gets the copy.
+                BrokerError::Log { source, .. } if is_rotten(&parts.board, &source) => {
+                    parts.board.reach("damage-refused-at-start");
+                    parts.board.disturbed(Host::Broker, virtual_ms().unwrap_or(0));
+                    wait_until(&parts.board, |board| !is_rotten(board, &source)).await;
+                    parts.board.restart(Host::Broker, said);
+                }
                 // The disk failed under the recovery: as at any other time, the process ends, and another tries.
                 BrokerError::Io { .. } => parts.board.restart(Host::Broker, said),
                 BrokerError::Log { source, .. } if !matches!(*source, LogError::Damaged { .. }) => {
@@ -142,6 +150,13 @@ async fn run_broker(env: Env, parts: Parts) -> turmoil::Result {
     let why = tokio::select! {
         biased;
         error = broker.failed() => error.to_string(),
+        () = wait_until(&parts.board, |board| board.is_leaving(Host::Broker)) => {
+            // Its own tasks, which need it, end first.
+            tokio::time::sleep(Duration::from_millis(parts.engine.request_timeout_ms / 2)).await;
+            broker.stop().await;
+            parts.board.left(Host::Broker);
+            return std::future::pending().await;
+        }
         served = broker.serve(&address) => match served {
             Ok(()) => "it stopped serving".to_owned(),
             Err(error) => error.to_string(),
@@ -150,6 +165,21 @@ async fn run_broker(env: Env, parts: Parts) -> turmoil::Result {
     env.log(format_args!("the broker's process ends: {why}"));
     parts.board.restart(Host::Broker, why);
     std::future::pending().await
+}
+
+/// Whether the damage is a bit that the world has flipped.
+fn is_rotten(board: &Board, error: &LogError) -> bool {
+    matches!(error, LogError::Damaged { file, .. } if board.rotten().contains(file))
+}
+
+async fn wait_until(board: &Board, holds: impl Fn(&Board) -> bool) {
+    let mut changed = board.watch();
+    loop {
+        changed.borrow_and_update();
+        if holds(board) || changed.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Retention, at a moment of the board's choice.

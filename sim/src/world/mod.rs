@@ -18,6 +18,7 @@ mod tasks;
 mod trouble;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use engine::env::{Env, Point};
@@ -43,6 +44,8 @@ pub enum CrashKind {
     Kill,
     /// The machine dies: unsynced bytes are in doubt, and the peers hear nothing.
     PowerCut,
+    /// A power cut after which no name is left that was not durable.
+    NamesLost,
 }
 
 impl CrashKind {
@@ -53,7 +56,7 @@ impl CrashKind {
     fn name(self) -> &'static str {
         match self {
             CrashKind::Kill => "kill",
-            CrashKind::PowerCut => "power-cut",
+            CrashKind::PowerCut | CrashKind::NamesLost => "power-cut",
         }
     }
 }
@@ -77,11 +80,37 @@ enum Status {
 /// What the driver does before a tick.
 #[derive(Clone, Copy, Debug)]
 enum Due {
-    Inject { id: usize },
-    Start { host: Host, turn: u64 },
-    TakeOver { from: Host, to: Host, turn: u64 },
-    Thaw { host: Host, turn: u64 },
-    Lift { id: usize },
+    Inject {
+        id: usize,
+    },
+    Start {
+        host: Host,
+        turn: u64,
+    },
+    TakeOver {
+        from: Host,
+        to: Host,
+        turn: u64,
+    },
+    Thaw {
+        host: Host,
+        turn: u64,
+    },
+    Lift {
+        id: usize,
+    },
+    /// Every worker is killed, and the tasks are dealt to so many hosts.
+    Rescale {
+        id: usize,
+        hosts: usize,
+    },
+    /// Who was asked to stop has had its time: the process goes.
+    Leave {
+        id: usize,
+        host: Host,
+        taker: Option<Host>,
+        down_ms: u64,
+    },
 }
 
 /// How one fault went.
@@ -113,6 +142,8 @@ pub struct World<'a> {
     promises: BTreeMap<usize, Promise>,
     /// Faults whose request is still to come, and whose sender dies with it.
     orphans: BTreeMap<usize, (Host, u64)>,
+    /// Files with a wrong bit, by fault.
+    rotten: BTreeMap<usize, PathBuf>,
     crashes: Vec<Crash>,
     states: BTreeMap<&'static str, u64>,
 }
@@ -158,6 +189,7 @@ impl<'a> World<'a> {
             accounts: vec![Account::default(); plan.faults.len()],
             promises: BTreeMap::new(),
             orphans: BTreeMap::new(),
+            rotten: BTreeMap::new(),
             crashes: Vec::new(),
             states: BTreeMap::new(),
         }
@@ -260,6 +292,8 @@ impl<'a> World<'a> {
             }
             Due::Thaw { host, turn } if self.hosts[&host].turn == turn => self.thaw(host),
             Due::Lift { id } => self.lift(id),
+            Due::Rescale { id, hosts } => self.deal_tasks(id, hosts),
+            Due::Leave { id, host, taker, down_ms } => self.leave(id, host, taker, down_ms),
             Due::Start { .. } | Due::TakeOver { .. } | Due::Thaw { .. } => {}
         }
     }
@@ -275,7 +309,7 @@ impl<'a> World<'a> {
         let mut over = now;
         for (id, spec) in plan.faults.iter().enumerate().filter(|(_, spec)| spec.phase == phase) {
             self.at(now + spec.at_ms, Due::Inject { id });
-            over = over.max(now + spec.at_ms + spec.for_ms);
+            over = over.max(now + spec.kind.0.over_ms(spec));
         }
         over
     }
@@ -288,8 +322,12 @@ impl<'a> World<'a> {
         self.orphans.clear();
         self.around.net.heal();
         let hosts: Vec<Host> = self.hosts.keys().copied().collect();
+        self.board.stay_all();
+        self.rotten.clear();
+        self.board.rot(Default::default());
         for host in hosts {
             self.hosts[&host].env.disk().heal();
+            self.hosts[&host].env.skew().heal();
             match self.hosts[&host].status {
                 Status::Up => {}
                 Status::Down => self.start(host),
@@ -400,11 +438,24 @@ impl<'a> World<'a> {
         let fate = match kind {
             CrashKind::Kill => Fate::Kill,
             CrashKind::PowerCut => Fate::PowerCut { draw },
+            CrashKind::NamesLost => {
+                state.env.disk().lose_names();
+                Fate::PowerCut { draw }
+            }
         };
         let losses = state.env.crash(&mut self.sim, fate);
         if host == Host::Broker {
             let files = state.env.disk().files();
-            if losses.bytes > 0 && kind == CrashKind::PowerCut {
+            if losses.names > 0 {
+                self.reach("unsynced-names-lost");
+            }
+            if losses.garbage > 0 {
+                self.reach("garbage-in-place-of-bytes");
+            }
+            if losses.cuts > 0 {
+                self.reach("cut-undone-by-power-cut");
+            }
+            if losses.bytes > 0 && kind != CrashKind::Kill {
                 self.reach("unsynced-bytes-lost");
             }
             if losses.torn > 0 {
@@ -422,10 +473,13 @@ impl<'a> World<'a> {
     }
 
     fn lift(&mut self, id: usize) {
+        self.rotten.remove(&id);
         self.around.net.lift(id);
         for state in self.hosts.values() {
             state.env.disk().lift(id);
+            state.env.skew().lift(id);
         }
+        self.tell_rot();
     }
 
     fn account_end(&mut self, id: usize) {
@@ -481,6 +535,13 @@ impl<'a> World<'a> {
     pub fn states(&self) -> BTreeMap<String, u64> {
         let mut states: BTreeMap<String, u64> =
             self.states.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        for (name, count) in self.board.reached() {
+            *states.entry(name.to_owned()).or_default() += count;
+        }
+        let lost_pages = self.broker_disk().lost_pages();
+        if lost_pages > 0 {
+            states.insert("pages-lost-by-a-failed-sync".to_owned(), lost_pages);
+        }
         for ((_, point), count) in self.around.points.passings() {
             let name = match point {
                 Point::LogTruncated => "torn-tail-recovered",

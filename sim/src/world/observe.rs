@@ -8,7 +8,8 @@ use std::sync::Arc;
 use engine::env::BoxFuture;
 use engine::types::{Offset, ProducerEpoch, ProducerId, TopicPartition};
 use engine::wire::{Transport, TransportError};
-use kafka_protocol::messages::{RequestKind, ResponseKind};
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::{FetchResponse, RequestKind, ResponseKind};
 
 use super::board::Board;
 use crate::clock::virtual_ms;
@@ -71,10 +72,19 @@ impl Transport for Observed {
                     self.board.end_answered(place, self.board.moment());
                     self.board.transaction_ended(&id, commit, virtual_ms().unwrap_or(0));
                 }
+                (Ok(ResponseKind::Fetch(fetched)), _) if reports_damage(fetched) => {
+                    self.board.reach("damage-refused-to-reader");
+                    self.board.disturbed(self.host, virtual_ms().unwrap_or(0));
+                }
                 (Err(_), _) => self.board.disturbed(self.host, virtual_ms().unwrap_or(0)),
                 _ => {}
             }
             answer
         })
     }
+}
+
+fn reports_damage(fetched: &FetchResponse) -> bool {
+    let mut partitions = fetched.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions.any(|partition| partition.error_code == ResponseError::CorruptMessage.code())
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use engine::client::{Client, ClientConfig};
 use engine::env::Env;
-use engine::stream::worker::{Stop, TaskError, Until, WorkerSettings, run_task};
+use engine::stream::worker::{Stop, Stopper, TaskError, Until, WorkerSettings, run_task};
 use engine::stream::{Deployment, TaskId};
 use engine::types::Offset;
 use engine::wire::Transport;
@@ -62,12 +62,15 @@ impl TaskHost {
         let deployment = &self.deployments[key.version as usize - 1];
         let task = TaskId { stage: key.stage, partition: key.partition };
         let mut backoff = self.worker.restart_backoff;
-        while self.board.is_home(key, self.host) {
+        while self.board.is_home(key, self.host) && !self.board.is_leaving(self.host) {
             self.board.starting(key, self.host, virtual_ms().unwrap_or(0));
             let client = Client::new(self.env.clone(), self.transport.clone(), self.client.clone());
-            let outcome =
-                run_task(&self.env, &client, deployment, task, &self.worker, Until::EndOfInput, Stop::never()).await;
+            let (stopper, stop) = Stop::new();
+            let running = run_task(&self.env, &client, deployment, task, &self.worker, Until::EndOfInput, stop);
+            let outcome = self.stopping(stopper, running).await;
             let error = match outcome {
+                // It may have come to its end all the same: the next instance will find that out.
+                Ok(_) if self.board.is_leaving(self.host) => return self.board.left(self.host),
                 Ok(summary) => {
                     self.board.finish(key, summary.stats);
                     return;
@@ -95,6 +98,26 @@ impl TaskHost {
             }
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(self.worker.restart_backoff_max);
+        }
+    }
+}
+
+impl TaskHost {
+    /// Runs an instance, and asks it to stop when the host is asked to leave.
+    async fn stopping<T>(&self, stopper: Stopper, running: impl Future<Output = T>) -> T {
+        let mut changed = self.board.watch();
+        let mut running = std::pin::pin!(running);
+        loop {
+            changed.borrow_and_update();
+            if self.board.is_leaving(self.host) {
+                stopper.stop();
+            }
+            tokio::select! {
+                biased;
+                ended = &mut running => return ended,
+                // The world outlives its hosts.
+                _ = changed.changed() => {}
+            }
         }
     }
 }

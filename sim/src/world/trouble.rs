@@ -1,13 +1,17 @@
-//! What faults do to the hosts beyond ending them: pauses, yields, moves.
+//! What faults do to the hosts beyond ending them: pauses, yields, moves, wrong clocks, bad disks.
 //!
 //! In: the id that effects are counted under, and what is to happen. Out: rules that are armed, and moments on the calendar
 //! at which it is over again.
 //!
 //! Invariant: whatever is begun here ends by itself, or with [`World::heal`].
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use engine::env::Point;
 
-use super::{Due, Promise, Status, World};
+use super::{CrashKind, Due, Promise, Status, World};
+use crate::entropy::counted;
 use crate::plan::Host;
 use crate::points::PointAction;
 use crate::trace::Kind;
@@ -32,6 +36,108 @@ impl World<'_> {
     /// At the `nth` passing of `point` by `host` from now the task yields `times` times.
     pub fn yield_at(&mut self, id: usize, host: Host, point: Point, nth: u32, times: u32) {
         self.around.points.arm(id, &self.hosts[&host].name, point, nth, PointAction::Yield(times));
+    }
+
+    /// The wall clock of `host` is wrong by `ms` for a while.
+    pub fn skew_clock(&mut self, id: usize, host: Host, ms: i64, for_ms: u64) {
+        self.hosts[&host].env.skew().add(id, ms);
+        self.at(self.now_ms() + for_ms, Due::Lift { id });
+    }
+
+    /// The `nth` read of `host`'s disk from now fails.
+    pub fn fail_read(&mut self, id: usize, host: Host, nth: u32) {
+        self.hosts[&host].env.disk().fail_read(id, nth);
+    }
+
+    /// The `nth` sync of `host`'s disk from now fails and takes the bytes with it.
+    pub fn lose_pages(&mut self, id: usize, host: Host, nth: u32) {
+        self.hosts[&host].env.disk().lose_pages(id, nth);
+    }
+
+    /// No write of `host` finds room for a while.
+    pub fn fill_disk(&mut self, id: usize, host: Host, for_ms: u64) {
+        self.hosts[&host].env.disk().fill(id);
+        self.at(self.now_ms() + for_ms, Due::Lift { id });
+    }
+
+    /// A bit of a closed segment on `host`'s disk is wrong for a while; which, `draw` says.
+    pub fn rot(&mut self, id: usize, host: Host, draw: u64, for_ms: u64) {
+        let draw = counted(self.plan.root(), "rot", &self.hosts[&host].name, draw);
+        let Some(path) = self.hosts[&host].env.disk().rot(id, draw) else { return };
+        self.rotten.insert(id, path);
+        self.tell_rot();
+        self.at(self.now_ms() + for_ms, Due::Lift { id });
+    }
+
+    /// The board knows which files are rotten: an operator who is told of damage there waits for the copy.
+    pub(super) fn tell_rot(&mut self) {
+        let files: BTreeSet<PathBuf> = self.rotten.values().cloned().collect();
+        if files != self.board.rotten() {
+            self.board.rot(files);
+        }
+    }
+
+    /// Each connection from `from` to `to` is late by a draw of its own, up to `max_ms`, for a while.
+    pub fn scatter_connections(&mut self, id: usize, from: Host, to: Host, max_ms: u64, for_ms: u64) {
+        self.around.net.scatter(id, &from.to_string(), &to.to_string(), max_ms);
+        self.at(self.now_ms() + for_ms, Due::Lift { id });
+    }
+
+    /// All workers but `taker` stop for `for_ms`; meanwhile `taker` gets their tasks.
+    pub fn pause_all_but(&mut self, id: usize, taker: Host, for_ms: u64) {
+        let workers = self.plan.cluster.task_hosts().into_iter().filter(|host| matches!(host, Host::Worker(_)));
+        for host in workers.filter(|host| *host != taker).collect::<Vec<_>>() {
+            self.pause(id, host, Some(taker), for_ms);
+        }
+        if self.hosts.values().filter(|host| host.status == Status::Paused).count() > 1 {
+            self.reach("several-zombies-at-once");
+        }
+    }
+
+    /// The workers are restarted, and `hosts` of them run the tasks; after `for_ms` all do.
+    pub fn rescale(&mut self, id: usize, hosts: usize, for_ms: u64) {
+        self.deal_tasks(id, hosts);
+        let all = self.plan.cluster.task_hosts().len();
+        self.at(self.now_ms() + for_ms.max(1), Due::Rescale { id, hosts: all });
+    }
+
+    pub(super) fn deal_tasks(&mut self, id: usize, hosts: usize) {
+        let all = self.plan.cluster.task_hosts();
+        for host in all.iter().copied().filter(|host| matches!(host, Host::Worker(_))) {
+            self.take_down(host, CrashKind::Kill, 20);
+        }
+        let moved = self.board.deal(&all[..hosts.clamp(1, all.len())]);
+        self.trace.record("world", Kind::Fault, "tasks are dealt anew", &(moved as u64).to_le_bytes());
+        if moved > 0 {
+            self.around.effects.effective(id);
+            self.reach("restarted-with-other-workers");
+        }
+    }
+
+    /// The process on `host` is asked to stop, and gone half of `for_ms` later, when `taker` gets its tasks, if there is
+    /// one; another starts after the other half.
+    pub fn stop_gracefully(&mut self, id: usize, host: Host, taker: Option<Host>, for_ms: u64) {
+        if self.hosts[&host].status != Status::Up {
+            return;
+        }
+        self.board.ask_to_leave(host);
+        let down_ms = (for_ms / 2).max(1);
+        self.at(self.now_ms() + down_ms, Due::Leave { id, host, taker, down_ms });
+    }
+
+    pub(super) fn leave(&mut self, id: usize, host: Host, taker: Option<Host>, down_ms: u64) {
+        let left = self.board.stay(host);
+        if self.hosts[&host].status != Status::Up {
+            return;
+        }
+        if left > 0 {
+            self.around.effects.effective(id);
+            self.reach("stopped-gracefully");
+        }
+        if let Some(taker) = taker {
+            self.board.move_tasks(host, taker);
+        }
+        self.take_down(host, CrashKind::Kill, down_ms);
     }
 
     /// The host is frozen: when it goes on, and who gets its tasks before.

@@ -1,0 +1,36 @@
+//! A process is asked to stop: its tasks commit what they have and end, a broker closes its logs; then the process goes, and
+//! a while later another starts. Another host may have the tasks by then.
+
+use crate::draw::Draw;
+use crate::faults::{self, Fault};
+use crate::plan::{Cluster, FaultSpec, Phase};
+use crate::world::World;
+
+pub struct GracefulStop;
+
+impl Fault for GracefulStop {
+    fn name(&self) -> &'static str {
+        "graceful-stop"
+    }
+
+    fn one_in(&self) -> Option<u64> {
+        Some(6)
+    }
+
+    fn draw(&self, draw: &mut Draw, cluster: &Cluster, phase: Phase, at_ms: u64, unit_ms: u64) -> FaultSpec {
+        let host = faults::victim(draw, cluster);
+        FaultSpec {
+            peer: faults::taker(draw, cluster, host).filter(|_| draw.chance(1, 2)),
+            ..faults::spec(&GracefulStop, phase, at_ms, host, unit_ms.saturating_mul(2))
+        }
+    }
+
+    fn validate(&self, spec: &FaultSpec, cluster: &Cluster) -> Result<(), String> {
+        faults::must_be_mortal(spec, cluster)?;
+        faults::may_have_a_taker(spec, cluster)
+    }
+
+    fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec) {
+        world.stop_gracefully(id, spec.host, spec.peer, spec.for_ms);
+    }
+}
