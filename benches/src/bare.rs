@@ -131,7 +131,7 @@ mod tests {
         let mut expected = Expected::default();
         for computation in [Summed::Sessions, Summed::Minutes] {
             let (_, sums) = run(computation, dataset.events, 2).expect("threads start").expect("there is a loop");
-            assert_eq!(sums, *expected.sums(computation, &dataset), "{computation:?}");
+            assert_eq!(sums, expected.table(computation, &dataset).sums, "{computation:?}");
         }
     }
 }

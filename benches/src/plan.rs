@@ -17,7 +17,7 @@ use crate::ingest::{self, IngestOutcome, IngestSpec};
 use crate::phase::{Phase, PhaseOutcome, ReplaySpec};
 use crate::process::Launcher;
 use crate::replay::ReplayOutcome;
-use crate::sums::{Expected, Summed, Sums};
+use crate::sums::{Expected, Summed, Table};
 use crate::{interrupted, machine};
 
 /// What to measure.
@@ -117,11 +117,10 @@ impl Plan {
             step("killing a replay");
             killed.push(interrupted::kill_once(self, launcher, &mut version, uninterrupted)?);
         }
-        step("checking the sums");
-        let sums = expected.sums(self.summed, &self.dataset);
-        let checksum = &warm[0].output_checksum;
+        step("checking the output");
+        let table = expected.table(self.summed, &self.dataset);
         for replay in warm.iter().chain(cold.iter().flatten()) {
-            self.check(replay, replay.events == self.dataset.events, sums, checksum)?;
+            self.check(replay, replay.events == self.dataset.events, table)?;
         }
         for (kill, replay) in &killed {
             // What was committed before the kill is not read again. The first commit is due at once; after two intervals
@@ -129,7 +128,7 @@ impl Plan {
             let committed = kill.killed_after_ms > 2 * WorkerSettings::default().commit_interval.as_millis() as u64;
             let all = replay.events == self.dataset.events;
             let counted = replay.events <= self.dataset.events && !(committed && all);
-            self.check(replay, counted, sums, checksum)?;
+            self.check(replay, counted, table)?;
         }
         let latency = merged(&ingests);
         let mut report = self.report(&ingests, &warm, cold.as_deref(), log_bytes, &latency);
@@ -176,17 +175,15 @@ impl Plan {
         }
     }
 
-    /// Holds a replay to the generator's own sums, and to the bytes of the first replay.
-    fn check(&self, replay: &ReplayOutcome, all_read: bool, sums: &Sums, checksum: &str) -> Result<(), WrongOutput> {
-        if all_read && replay.sums == *sums && replay.output_checksum == checksum {
+    /// Holds a replay to the panes that follow from the generator.
+    fn check(&self, replay: &ReplayOutcome, all_read: bool, table: &Table) -> Result<(), WrongOutput> {
+        let Table { sums, checksum } = table;
+        if all_read && replay.sums == *sums && replay.output_checksum == *checksum {
             return Ok(());
         }
         Err(WrongOutput {
             found: format!("{} events gave {:?}, checksum {}", replay.events, replay.sums, replay.output_checksum),
-            expected: format!(
-                "{} events to give {sums:?}, checksum {checksum} as in the first replay",
-                self.dataset.events
-            ),
+            expected: format!("{} events to give {sums:?}, checksum {checksum}", self.dataset.events),
         })
     }
 

@@ -1,4 +1,4 @@
-//! What a replay of a dataset must add up to, computed from the generator alone.
+//! What a replay of a dataset must come to, pane by pane, computed from the generator alone.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,14 @@ const MINUTE_MS: i64 = 60_000;
 
 /// The sums of final panes, by name.
 pub type Sums = BTreeMap<String, i64>;
+
+/// What a final table comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    pub sums: Sums,
+    /// Over the line of every pane, as 32 hex digits.
+    pub checksum: String,
+}
 
 /// The clickstream's pipelines, whose sums are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,32 +40,34 @@ impl Summed {
     }
 }
 
-/// The expected sums that were asked for so far: a sweep asks for the same ones at many points.
+/// What was expected so far: a sweep asks for the same at many points.
 #[derive(Default)]
 pub struct Expected {
-    known: BTreeMap<(Summed, u64, u32), Sums>,
+    known: BTreeMap<(Summed, u64, u32), Table>,
 }
 
 impl Expected {
-    /// The sums of the pipeline's final panes over the dataset. How the log is keyed and laid out does not show in them.
-    pub fn sums(&mut self, pipeline: Summed, dataset: &Dataset) -> &Sums {
+    /// The pipeline's final panes over the dataset. How the log is keyed and laid out does not show in them.
+    pub fn table(&mut self, pipeline: Summed, dataset: &Dataset) -> &Table {
         self.known.entry((pipeline, dataset.events, dataset.users)).or_insert_with(|| compute(pipeline, dataset))
     }
 }
 
-fn compute(pipeline: Summed, dataset: &Dataset) -> Sums {
+fn compute(pipeline: Summed, dataset: &Dataset) -> Table {
     let stream = dataset.stream();
     let minutes = |unique| {
         let sums = sums::minutes(&stream, MINUTE_MS, unique);
-        vec![("panes", sums.panes), ("events", sums.events), ("max_events", sums.max_events)]
+        (vec![("panes", sums.panes), ("events", sums.events), ("max_events", sums.max_events)], sums.checksum)
     };
-    let sums = match pipeline {
+    let (sums, checksum) = match pipeline {
         Summed::Sessions => {
             let sums = sums::sessions(&stream, SESSION_GAP_MS);
-            vec![("sessions", sums.sessions), ("events", sums.events), ("duration_ms", sums.duration_ms)]
+            let named = vec![("sessions", sums.sessions), ("events", sums.events), ("duration_ms", sums.duration_ms)];
+            (named, sums.checksum)
         }
         Summed::Minutes => minutes(false),
         Summed::UniqueMinutes => minutes(true),
     };
-    sums.into_iter().map(|(name, sum)| (name.to_owned(), sum as i64)).collect()
+    let sums = sums.into_iter().map(|(name, sum)| (name.to_owned(), sum as i64)).collect();
+    Table { sums, checksum: format!("{:032x}", checksum.0) }
 }

@@ -8,6 +8,11 @@ pub struct Spread {
     pub median: f64,
     pub least: f64,
     pub most: f64,
+    /// The middle half lies between these; one outlier does not move them far.
+    #[serde(default)]
+    pub lower_quartile: f64,
+    #[serde(default)]
+    pub upper_quartile: f64,
 }
 
 impl Spread {
@@ -15,7 +20,8 @@ impl Spread {
     pub fn of(values: &[f64]) -> Option<Spread> {
         let least = values.iter().copied().min_by(f64::total_cmp)?;
         let most = values.iter().copied().max_by(f64::total_cmp)?;
-        Some(Spread { median: median(values), least, most })
+        let (lower_quartile, upper_quartile) = (quantile(values, 0.25), quantile(values, 0.75));
+        Some(Spread { median: median(values), least, most, lower_quartile, upper_quartile })
     }
 
     /// Of whole numbers.
@@ -25,18 +31,33 @@ impl Spread {
 
     /// Something that is known once.
     pub fn only(value: f64) -> Spread {
-        Spread { median: value, least: value, most: value }
+        Spread { median: value, least: value, most: value, lower_quartile: value, upper_quartile: value }
     }
 
     #[must_use]
     pub fn scaled(self, factor: f64) -> Spread {
-        Spread { median: self.median * factor, least: self.least * factor, most: self.most * factor }
+        Spread {
+            median: self.median * factor,
+            least: self.least * factor,
+            most: self.most * factor,
+            lower_quartile: self.lower_quartile * factor,
+            upper_quartile: self.upper_quartile * factor,
+        }
     }
 
-    /// Whether some run of the one lies between runs of the other.
+    /// Whether the middle halves of the two have a value in common.
     pub fn overlaps(self, other: Spread) -> bool {
-        self.least <= other.most && other.least <= self.most
+        self.lower_quartile <= other.upper_quartile && other.lower_quartile <= self.upper_quartile
     }
+}
+
+/// Between the two values nearest to that share of them; of at least one.
+fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = share * (sorted.len() - 1) as f64;
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    below + (above - below) * place.fract()
 }
 
 /// The middle one, or the mean of the two in the middle; 0 of none.
@@ -63,13 +84,15 @@ mod tests {
     }
 
     #[test]
-    fn spreads_overlap_when_they_share_a_value() {
+    fn spreads_overlap_when_their_middle_halves_do() {
         let spread = |values: &[f64]| Spread::of(values).expect("some runs");
         assert_eq!(Spread::of(&[]), None);
-        assert_eq!(spread(&[2.0, 1.0, 4.0]), Spread { median: 2.0, least: 1.0, most: 4.0 });
-        assert!(spread(&[1.0, 3.0]).overlaps(spread(&[3.0, 5.0])));
+        let three = Spread { median: 2.0, least: 1.0, most: 4.0, lower_quartile: 1.5, upper_quartile: 3.0 };
+        assert_eq!(spread(&[2.0, 1.0, 4.0]), three);
+        assert!(spread(&[1.0, 4.6]).overlaps(spread(&[3.0, 5.0])));
         assert!(spread(&[1.0, 9.0]).overlaps(spread(&[3.0, 5.0])));
-        assert!(!spread(&[1.0, 2.9]).overlaps(spread(&[3.0, 5.0])));
+        assert!(!spread(&[1.0, 3.0]).overlaps(spread(&[3.0, 5.0])));
+        assert!(!spread(&[1.0, 1.1, 9.0]).overlaps(spread(&[5.1, 5.2, 5.3])), "one run is no overlap");
         assert!(!spread(&[6.0]).overlaps(spread(&[3.0, 5.0])));
     }
 }

@@ -102,7 +102,7 @@ impl SweepReport {
             write!(text, "{},{},{}", point.value, point.report.events, self.runs).expect("a string takes everything");
             for figure in Figure::ALL {
                 match figure.of(&point.report) {
-                    Some(Spread { median, least, most }) => write!(text, ",{median:.3},{least:.3},{most:.3}"),
+                    Some(Spread { median, least, most, .. }) => write!(text, ",{median:.3},{least:.3},{most:.3}"),
                     None => write!(text, ",,,"),
                 }
                 .expect("a string takes everything");

@@ -67,7 +67,7 @@ mod tests {
     fn a_comparison_is_an_aligned_table() {
         let before = report(&[5.9e6, 6.0e6, 6.2e6]);
         let mut now = report(&[4.7e6, 4.8e6, 5.1e6]);
-        now.replay.warm.peak_rss_bytes_per_run = vec![85 << 20, 110 << 20, 120 << 20];
+        now.replay.warm.peak_rss_bytes_per_run = vec![80 << 20, 95 << 20, 120 << 20];
         now.machine.insert("cores".to_owned(), 4.into());
         let limits =
             Limits { max_regression: 0.1, min_replay: Some(6.0e6), max_p99_us: Some(5.0e4), ..Limits::default() };

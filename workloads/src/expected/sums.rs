@@ -1,4 +1,5 @@
-//! The sums of the measured dataset's output, straight from the generator: no log, no engine, no watermark.
+//! What the measured dataset's output must be, straight from the generator: its sums, and the checksum over the line of every
+//! final pane. No log, no engine, no watermark.
 //!
 //! They hold where nothing is late: one partition or more keyed by user, a bound of 30 s.
 //!
@@ -6,6 +7,10 @@
 //! pairs are sorted slice by slice of event time, which is the same and takes a few MB however long the dataset: no record
 //! is older than [`Clickstream::earliest_from`] of its index says, so the pairs before that are all there. A slice ends where
 //! a minute ends; a session that goes on into the next slice is kept per user.
+
+use std::io::Write as _;
+
+use sha2::{Digest as _, Sha256};
 
 use crate::clickstream::Clickstream;
 
@@ -16,6 +21,7 @@ pub struct SessionSums {
     pub events: u64,
     /// The sum of last − first.
     pub duration_ms: u64,
+    pub checksum: Checksum,
 }
 
 /// Of `clickstream-minutes` and `clickstream-unique-minutes`.
@@ -25,19 +31,34 @@ pub struct MinuteSums {
     pub events: u64,
     /// The most events of one user in one minute.
     pub max_events: u64,
+    pub checksum: Checksum,
 }
 
-/// Bits of a time since the dataset's earliest, 34 years of milliseconds; the user is above them, up to 16 million.
-const TIME_BITS: u32 = 40;
+/// The wrapping sum of the first 16 bytes (little endian) of each pane's line's SHA-256.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Checksum(pub u128);
+
+impl Checksum {
+    fn add(&mut self, line: &[u8]) {
+        let digest = Sha256::digest(line);
+        let first = digest[..16].try_into().map(u128::from_le_bytes);
+        self.0 = self.0.wrapping_add(first.expect("16 of 32 bytes"));
+    }
+}
+
+/// Bits of a time since the dataset's earliest, 8 years of milliseconds; the user is above them, up to 16 million, and the
+/// kind below.
+const TIME_BITS: u32 = 38;
+const KIND_BITS: u32 = 2;
 /// Records between two slices.
 const SLICE: u64 = 1 << 20;
 
-/// Calls `each` with all (user << `TIME_BITS` | time) in sorted slices: every time of a slice is before every time of the
-/// next, and no two slices share a window of `size_ms`. Times count from a multiple of `size_ms`.
+/// Calls `each` with all (user, time, kind), packed into a number, in sorted slices: every time of a slice is before every
+/// time of the next, and no two slices share a window of `size_ms`. Times count from [`origin`].
 fn sorted_slices(stream: &Clickstream, only_originals: bool, size_ms: i64, records: u64, mut each: impl FnMut(&[u64])) {
     let users = stream.settings().users;
-    assert!(users < 1 << (64 - TIME_BITS), "{users} users do not fit {} bits", 64 - TIME_BITS);
-    let origin = stream.earliest_from(0).div_euclid(size_ms) * size_ms;
+    assert!(users < 1 << (64 - TIME_BITS - KIND_BITS), "{users} users do not fit their bits");
+    let origin = origin(stream, size_ms);
     let since = |time: i64| u64::try_from(time - origin).expect("no event is before the earliest");
     let mut seen = Originals::new(stream);
     let (mut pairs, mut later): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
@@ -51,7 +72,7 @@ fn sorted_slices(stream: &Clickstream, only_originals: bool, size_ms: i64, recor
             let record = stream.record(index);
             let time = since(record.ts_ms);
             assert!(time < 1 << TIME_BITS, "{time} ms do not fit {TIME_BITS} bits");
-            pairs.push((u64::from(record.user_id) << TIME_BITS) | time);
+            pairs.push((u64::from(record.user_id) << TIME_BITS | time) << KIND_BITS | record.kind as u64);
         }
         if to < stream.len() {
             let cut = since(stream.earliest_from(to).div_euclid(size_ms) * size_ms);
@@ -71,12 +92,21 @@ fn sorted_slices(stream: &Clickstream, only_originals: bool, size_ms: i64, recor
     }
 }
 
+/// A multiple of `size_ms` that no event is before.
+fn origin(stream: &Clickstream, size_ms: i64) -> i64 {
+    stream.earliest_from(0).div_euclid(size_ms) * size_ms
+}
+
+fn kind_of(pair: u64) -> usize {
+    (pair & ((1 << KIND_BITS) - 1)) as usize
+}
+
 fn time_of(pair: u64) -> u64 {
-    pair & ((1 << TIME_BITS) - 1)
+    (pair >> KIND_BITS) & ((1 << TIME_BITS) - 1)
 }
 
 fn user_of(pair: u64) -> usize {
-    (pair >> TIME_BITS) as usize
+    (pair >> (TIME_BITS + KIND_BITS)) as usize
 }
 
 /// Which originals have come: a copy lies at most 500 records behind, so a ring of 1024 remembers enough.
@@ -105,22 +135,53 @@ pub fn sessions(stream: &Clickstream, gap_ms: i64) -> SessionSums {
     sessions_by(stream, gap_ms, SLICE)
 }
 
+/// A user's session that may go on.
+#[derive(Clone, Copy)]
+struct Open {
+    first: u64,
+    last: u64,
+    kinds: [u32; 4],
+}
+
 fn sessions_by(stream: &Clickstream, gap_ms: i64, records: u64) -> SessionSums {
     let gap = gap_ms.unsigned_abs();
+    let origin = origin(stream, 1);
     let mut sums = SessionSums::default();
-    // Per user: the time of the event before; users count from 1.
-    let mut before: Vec<Option<u64>> = vec![None; stream.settings().users as usize + 1];
+    // By user, who count from 1.
+    let mut open: Vec<Option<Open>> = vec![None; stream.settings().users as usize + 1];
+    let mut line = Vec::new();
+    let mut close = |sums: &mut SessionSums, user: usize, session: Open| {
+        let Open { first, last, kinds: [views, clicks, carts, purchases] } = session;
+        sums.sessions += 1;
+        sums.duration_ms += last - first;
+        let (first, last) = (origin + first as i64, origin + last as i64);
+        let events: u32 = session.kinds.iter().sum();
+        line.clear();
+        write!(
+            line,
+            "{{\"user_id\":\"{user}\",\"first_ms\":{first},\"last_ms\":{last},\"events\":{events},\"views\":{views},\
+             \"clicks\":{clicks},\"carts\":{carts},\"purchases\":{purchases}}}"
+        )
+        .expect("a vector takes everything");
+        sums.checksum.add(&line);
+    };
     sorted_slices(stream, false, 1, records, |pairs| {
-        for pair in pairs {
-            let (before, time) = (&mut before[user_of(*pair)], time_of(*pair));
-            // A session is as long as the steps between its events.
-            match before.replace(time) {
-                Some(before) if time - before <= gap => sums.duration_ms += time - before,
-                _ => sums.sessions += 1,
+        for &pair in pairs {
+            let (user, time) = (user_of(pair), time_of(pair));
+            if let Some(over) = open[user].take_if(|session| time - session.last > gap) {
+                close(&mut sums, user, over);
             }
+            let session = open[user].get_or_insert(Open { first: time, last: time, kinds: [0; 4] });
+            session.last = time;
+            session.kinds[kind_of(pair)] += 1;
         }
         sums.events += pairs.len() as u64;
     });
+    for (user, session) in open.into_iter().enumerate() {
+        if let Some(session) = session {
+            close(&mut sums, user, session);
+        }
+    }
     sums
 }
 
@@ -131,12 +192,20 @@ pub fn minutes(stream: &Clickstream, size_ms: i64, unique: bool) -> MinuteSums {
 }
 
 fn minutes_by(stream: &Clickstream, size_ms: i64, unique: bool, records: u64) -> MinuteSums {
+    let origin = origin(stream, size_ms);
     let mut sums = MinuteSums::default();
+    let mut line = Vec::new();
     let window = |pair: u64| (user_of(pair), time_of(pair) / size_ms.unsigned_abs());
     sorted_slices(stream, unique, size_ms, records, |pairs| {
         for pane in pairs.chunk_by(|one, next| window(*one) == window(*next)) {
             sums.panes += 1;
             sums.max_events = sums.max_events.max(pane.len() as u64);
+            let (user, number) = window(pane[0]);
+            let (minute, events) = (origin + number as i64 * size_ms, pane.len());
+            line.clear();
+            write!(line, "{{\"user_id\":\"{user}\",\"minute_ms\":{minute},\"events\":{events}}}")
+                .expect("a vector takes everything");
+            sums.checksum.add(&line);
         }
         sums.events += pairs.len() as u64;
     });

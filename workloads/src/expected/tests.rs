@@ -9,11 +9,13 @@
 use std::collections::BTreeMap;
 
 use engine::types::Millis;
-use sim::workload::{Expected, LogRecord, Shape, SourceEvent};
+use sha2::{Digest as _, Sha256};
+use sim::workload::{Expected, LogRecord, Row, RowKey, Shape, SourceEvent, Workload as _};
 
 use super::{sessions::sessions, sums, tumbling::counts};
 use crate::click::{Click, ClickType, record_key};
 use crate::clickstream::{Clickstream, Settings};
+use crate::pipelines::ClickPipeline;
 
 fn log(script: &str) -> Vec<LogRecord> {
     let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
@@ -251,6 +253,7 @@ fn the_sums_are_those_of_the_expected_table() {
     let durations = table.values().map(|row| number(row, "last_ms") - number(row, "first_ms"));
     assert_eq!(durations.sum::<u64>(), sums.duration_ms);
     assert!(sums.sessions > 300 && sums.events == 20_000, "{sums:?}");
+    assert_eq!(checksum(ClickPipeline::Sessions, &table), sums.checksum.0);
 
     for (unique, horizon) in [(false, None), (true, Some(60_000))] {
         let expected = counts(&shape, &log, 60_000, horizon);
@@ -261,5 +264,12 @@ fn the_sums_are_those_of_the_expected_table() {
         assert_eq!(expected.table.values().map(|row| number(row, "events")).sum::<u64>(), sums.events);
         assert_eq!(expected.table.values().map(|row| number(row, "events")).max(), Some(sums.max_events));
         assert_eq!(sums.events + expected.duplicates, 20_000);
+        assert_eq!(checksum(ClickPipeline::Minutes, &expected.table), sums.checksum.0);
     }
+}
+
+/// Of a table, line by line.
+fn checksum(pipeline: ClickPipeline, table: &BTreeMap<RowKey, Row>) -> u128 {
+    let lines = table.values().map(|row| Sha256::digest(pipeline.line(row)));
+    lines.fold(0, |sum, digest| sum.wrapping_add(u128::from_le_bytes(digest[..16].try_into().expect("16 of 32 bytes"))))
 }

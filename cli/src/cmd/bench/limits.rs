@@ -19,7 +19,7 @@ use crate::units;
 #[command(next_help_heading = "Limits (exit 3 when one fails)")]
 pub struct Flags {
     /// Compare with the document that an earlier `segno bench --json` printed. A median that is worse by more than
-    /// --max-regression fails, unless the runs of the two overlap
+    /// --max-regression fails, unless the middle halves of the runs overlap
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 
@@ -39,7 +39,7 @@ pub struct Flags {
     #[arg(long, value_name = "N", value_parser = units::count)]
     min_ingest: Option<u64>,
 
-    /// Latency within which 99 % of the events must be acknowledged
+    /// Latency within which 99 % of the events must be acknowledged (with --rate N)
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     max_p99: Option<Duration>,
 
@@ -64,6 +64,10 @@ impl Flags {
     /// # Errors
     /// Wrong use: no such file, no such document, unlike runs, another machine.
     pub fn read(&self, head: &BenchReport) -> anyhow::Result<Limits> {
+        if self.max_p99.is_some() && head.rate.is_none() {
+            let why = "--max-p99 needs --rate N: sent as fast as they go, batches only say how large they are";
+            return Err(Usage(why.to_owned()).into());
+        }
         let baseline = match &self.baseline {
             Some(path) => Some((path.display().to_string(), self.read_baseline(path, head)?)),
             None => None,
