@@ -8,6 +8,7 @@ mod artifacts;
 mod cmd;
 mod exit;
 mod interrupt;
+mod mutants;
 mod output;
 mod pipelines;
 mod progress;

@@ -6,6 +6,9 @@
 //! What is absent: the engine reads no clock, opens no socket or file and draws no random number except through
 //! [`env`]; it knows nothing of the simulator; no `Drop` does I/O.
 
+#[macro_use]
+pub mod mutant;
+
 pub mod broker;
 pub mod client;
 pub mod env;

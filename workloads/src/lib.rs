@@ -16,4 +16,4 @@ pub mod pipelines;
 pub mod swarm;
 pub mod zipf;
 
-pub use names::{UnknownName, all, by_name};
+pub use names::{UnknownName, all, by_name, nearest};

@@ -31,9 +31,13 @@ pub fn by_name(name: &str) -> Result<Arc<dyn Workload>, UnknownName> {
         return Ok(found.clone());
     }
     let known: Vec<&'static str> = all.iter().map(|workload| workload.name()).collect();
-    let distance = |known: &&'static str| (!known.contains(name), changes(name, known));
-    let nearest = known.iter().copied().min_by_key(distance).expect("there are workloads");
+    let nearest = nearest(name, &known).expect("there are workloads");
     Err(UnknownName { name: name.to_owned(), nearest, known })
+}
+
+/// What was probably meant by `name`: a known one that it is a part of, or the one that takes the fewest changes.
+pub fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
+    known.iter().copied().min_by_key(|known| (!known.contains(name), changes(name, known)))
 }
 
 /// How many bytes must be put in, taken out or replaced to make `one` into `other`.

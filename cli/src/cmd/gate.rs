@@ -9,6 +9,7 @@ use reports::{GateReport, Tier, text};
 use sim::campaign::{self, Settings};
 
 use crate::exit::{Exit, NothingSelected, Usage};
+use crate::mutants::Choice;
 use crate::progress::Progress;
 use crate::{artifacts, interrupt, output, pipelines, runs, units};
 
@@ -64,6 +65,9 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
+    #[command(flatten)]
+    mutant: Choice,
+
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -94,6 +98,7 @@ impl TierChoice {
 }
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
+    args.mutant.apply()?;
     let settings = settings(&args)?;
     let stop = interrupt::flag();
     let mut progress = Progress::new("gate", "seeds");
@@ -108,6 +113,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let mut report = campaign::run(&settings, &stop, &mut shown).context("the campaign could not go on")?;
     progress.finish();
     report.run_dir = settings.out_dir.display().to_string();
+    for violation in &mut report.violations {
+        violation.reproduce += &args.mutant.suffix();
+    }
     runs::write_report(&settings.out_dir, &report)?;
     let next = next(&args, &report);
     artifacts::write(&settings.out_dir, &report, &next)?;
@@ -145,7 +153,7 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         seed_limit: SEED_LIMIT,
         double_every: DOUBLE_EVERY,
         out_dir: runs::create(args.out.as_deref(), "gate")?,
-        worker: vec![program, "seed-worker".to_owned()],
+        worker: [program, "seed-worker".to_owned()].into_iter().chain(args.mutant.arguments()).collect(),
         require_everything: is_whole(args, count),
     })
 }

@@ -5,6 +5,8 @@ mod bench;
 mod bench_phase;
 mod dataset;
 mod gate;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod repro;
 mod run;
 mod seed_worker;
@@ -12,14 +14,14 @@ mod seed_worker;
 use crate::exit::Exit;
 
 macro_rules! commands {
-    ($($(#[$about:meta])* $variant:ident = $module:ident,)*) => {
+    ($($(@ $feature:literal)? $(#[$about:meta])* $variant:ident = $module:ident,)*) => {
         #[derive(Debug, clap::Subcommand)]
-        pub enum Command { $($(#[$about])* $variant($module::Args),)* }
+        pub enum Command { $($(#[cfg(feature = $feature)])? $(#[$about])* $variant($module::Args),)* }
 
         impl Command {
             /// Runs the command that was chosen.
             pub fn run(self) -> anyhow::Result<Exit> {
-                match self { $(Command::$variant(args) => $module::run(args),)* }
+                match self { $($(#[cfg(feature = $feature)])? Command::$variant(args) => $module::run(args),)* }
             }
         }
     };
@@ -34,6 +36,8 @@ commands! {
     #[command(hide = true)]
     Dataset = dataset,
     Gate = gate,
+    @ "mutants"
+    Mutants = mutants,
     Repro = repro,
     Run = run,
     #[command(hide = true)]

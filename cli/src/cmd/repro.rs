@@ -15,6 +15,7 @@ use sim::workload::Workload;
 
 use super::gate::TierChoice;
 use crate::exit::{Exit, Usage};
+use crate::mutants::Choice;
 use crate::{output, pipelines};
 
 /// Runs one plan or seed again.
@@ -48,6 +49,9 @@ pub struct Args {
     #[arg(long, value_name = "T")]
     until_ms: Option<u64>,
 
+    #[command(flatten)]
+    mutant: Choice,
+
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -60,6 +64,7 @@ Examples:
   segno repro --pipeline clickstream-minutes --seed 5 --trace run.txt --until-ms 14200";
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
+    args.mutant.apply()?;
     let (workload, plan) = choose(&args)?;
     let options = RunOptions { keep_trace: args.trace.is_some(), until_ms: args.until_ms };
     let started = Instant::now();
@@ -68,7 +73,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     if let (Some(path), Some(trace)) = (&args.trace, trace) {
         std::fs::write(path, trace).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let reproduce = reproduce(&args);
+    let reproduce = reproduce(&args) + &args.mutant.suffix();
     for violation in &mut report.violations {
         violation.reproduce.clone_from(&reproduce);
         violation.plan = args.plan.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -163,6 +168,7 @@ mod tests {
             plan: Some(path),
             pipeline: None,
             seed: None,
+            mutant: Choice::default(),
             tier: TierChoice::Mixed,
             trace: None,
             until_ms: None,

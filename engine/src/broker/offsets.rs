@@ -148,7 +148,10 @@ impl Offsets {
                 table.insert(key, committed.clone());
             }
         }
-        for pending in self.pending.values().filter(|pending| pending.decided == Some(ControlMarker::Commit)) {
+        let decided = |pending: &&Pending| {
+            mutant!("rewrite-leaves-out-decided", pending.decided == Some(ControlMarker::Commit), false)
+        };
+        for pending in self.pending.values().filter(decided) {
             table.extend(pending.offsets.iter().map(|(key, committed)| (key.clone(), committed.clone())));
         }
         table.into_iter().map(|(key, committed)| OffsetRecord { key, committed }).collect()

@@ -151,7 +151,7 @@ pub async fn add_partitions(
         }
     }
     if let Some(added) = added {
-        shared.durable(&shared.txn_log, added).await?;
+        mutant!("ongoing-not-durable", shared.durable(&shared.txn_log, added).await, Ok(()))?;
     }
     Ok(Ok(()))
 }

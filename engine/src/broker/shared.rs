@@ -172,7 +172,7 @@ impl Shared {
     /// Appends records of the broker's own as one batch.
     pub fn append_internal(&self, log: &Log, records: &[(Vec<u8>, Vec<u8>)]) -> Result<Appended, BrokerError> {
         let mut builder = BatchBuilder::new(Compression::None);
-        let now = self.env.now();
+        let now = mutant!("machine-clock", self.env.now(), crate::types::Timestamp(crate::mutant::machine_ms()));
         for (key, value) in records {
             builder.push(now, Some(key), Some(value), &[]);
         }

@@ -134,7 +134,7 @@ pub fn spawn_conclusion(shared: &Arc<Shared>, transactional_id: Arc<str>, decide
 /// From the decision, whose record may still be under way, to the next identity.
 async fn conclude(shared: &Shared, id: &str, decided: Option<Appended>) -> Result<Identity, BrokerError> {
     if let Some(decided) = decided {
-        shared.durable(&shared.txn_log, &decided).await?;
+        mutant!("decision-not-durable", shared.durable(&shared.txn_log, &decided).await, Ok(()))?;
     }
     shared.env.reach(Point::TxnDecided).await;
     let conclusion = shared.coordinator().conclusion(id);
@@ -155,7 +155,7 @@ async fn conclude(shared: &Shared, id: &str, decided: Option<Appended>) -> Resul
         }
     }
     for (log, appended) in &markers {
-        shared.durable(log, appended).await?;
+        mutant!("complete-before-markers", shared.durable(log, appended).await, Ok(()))?;
         if &*log.partition().topic == CONSUMER_OFFSETS {
             shared.offsets().resolve(conclusion.id, conclusion.marker);
         }

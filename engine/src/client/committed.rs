@@ -76,14 +76,19 @@ impl<'a> Committed<'a> {
                 self.next_aborted = self.aborted.next();
             }
             if header.control {
-                if batch.control_marker() == Some(ControlMarker::Abort) {
+                let aborts = batch.control_marker() == Some(ControlMarker::Abort);
+                if mutant!("abort-marker-overlooked", aborts, false) {
                     self.aborting.remove(&header.producer_id);
                 }
                 continue;
             }
-            let hidden = self.isolation == Isolation::ReadCommitted
-                && header.transactional
-                && self.aborting.contains(&header.producer_id);
+            let hidden = mutant!(
+                "aborted-records-read",
+                self.isolation == Isolation::ReadCommitted
+                    && header.transactional
+                    && self.aborting.contains(&header.producer_id),
+                false,
+            );
             if !hidden {
                 return Ok(Some(batch));
             }

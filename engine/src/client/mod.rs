@@ -89,6 +89,7 @@ impl Client {
     pub(crate) async fn attempt(&self, request: RequestKind, patience: Duration) -> Result<ResponseKind, Failure> {
         let Some(key) = frame::request_key(&request) else { panic!("not of our APIs: {request:?}") };
         let version = api::latest(key);
+        mutant!("yields-more-often", {}, tokio::task::yield_now().await);
         self.inner.env.reach(Point::ClientBeforeSend).await;
         let limit = self.inner.config.request_timeout + patience;
         let answer = tokio::time::timeout(limit, self.inner.transport.call(version, request)).await;

@@ -158,7 +158,12 @@ impl<'a> Tries<'a> {
         let spent = self.began.elapsed();
         // Half of the wait is drawn, so that those who failed together do not come back together.
         let half = self.wait.as_micros() as u64 / 2;
-        let wait = Duration::from_micros(half + self.client.env().next_u64() % (half + 1));
+        let drawn = mutant!(
+            "machine-jitter",
+            self.client.env().next_u64(),
+            crate::mutant::noise(&self.began.elapsed().as_micros().to_be_bytes()),
+        );
+        let wait = Duration::from_micros(half + drawn % (half + 1));
         if spent + wait >= config.retry_for {
             let ms = spent.as_millis() as u64;
             return Err(ClientError::GaveUp { about: self.about.to_string(), tries: self.tries, ms, last });

@@ -288,7 +288,7 @@ impl TransactionalProducer {
         }
         self.producer_id = producer_id;
         self.producer_epoch = producer_epoch;
-        self.sequences.clear();
+        mutant!("sequences-go-on", self.sequences.clear(), ());
         self.firsts.clear();
         self.state = State::Ready;
         Ok(())

@@ -49,7 +49,7 @@ pub(super) async fn replace_whole(
     let path = dir.join(name);
     let file = env.disk().open(&beside, OpenMode::Replace).await.map_err(io_error("creating", &beside))?;
     file.append(vec![content.into()]).await.map_err(io_error("writing", &beside))?;
-    file.sync().await.map_err(io_error("syncing", &beside))?;
+    mutant!("replaced-file-unsynced", file.sync().await.map_err(io_error("syncing", &beside)), Ok(()))?;
     if let Some(point) = written {
         env.reach(point).await;
     }

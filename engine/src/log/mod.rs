@@ -202,7 +202,7 @@ impl Log {
     /// Returns when the high watermark has passed `appended`.
     pub async fn durable(&self, appended: &Appended) -> Result<(), LogError> {
         let ready = |state: &State| match state.status {
-            _ if state.high_watermark() >= appended.next => Some(Ok(())),
+            _ if mutant!("ack-before-sync", state.high_watermark(), state.end()) >= appended.next => Some(Ok(())),
             Status::Poisoned => Some(Err(LogError::Poisoned)),
             Status::Closed => Some(Err(LogError::Closed)),
             Status::Open | Status::Closing => None,

@@ -78,7 +78,8 @@ impl ProducerTable {
             // State is never forgotten while the log lives, so an unknown producer is a new one.
             return if batch.base_sequence == Sequence(0) { Ok(Verdict::Write) } else { out_of_order(Sequence(0)) };
         };
-        if batch.producer_epoch < producer.epoch {
+        let old = mutant!("old-epoch-at-partition", batch.producer_epoch < producer.epoch, false);
+        if mutant!("epochs-unchecked", old, false) {
             return Err(AppendError::InvalidProducerEpoch {
                 producer_id,
                 current: producer.epoch,
@@ -95,11 +96,11 @@ impl ProducerTable {
         let last_sequence = batch.last_sequence();
         let twin =
             |written: &&Written| written.base_sequence == batch.base_sequence && written.last_sequence == last_sequence;
-        if let Some(written) = producer.batches.iter().find(twin) {
+        if let Some(written) = mutant!("same-batch-appended-twice", producer.batches.iter().find(twin), None) {
             return Ok(Verdict::Duplicate(Appended { base: written.base, next: written.next, duplicate: true }));
         }
         let expected = producer.batches.back().map_or(Sequence(0), |written| written.last_sequence.plus(1));
-        if batch.base_sequence != expected {
+        if mutant!("same-batch-appended-twice", batch.base_sequence != expected, batch.base_sequence > expected) {
             return out_of_order(expected);
         }
         if producer.transaction.is_some() && !batch.transactional {
@@ -131,7 +132,9 @@ impl ProducerTable {
             return Err(AppendError::InvalidProducerEpoch { producer_id, current: producer.epoch, found: epoch });
         }
         match producer.transaction {
-            Some((_, open_epoch)) if epoch <= open_epoch => wrong_state("the marker does not carry the next epoch"),
+            Some((_, open_epoch)) if mutant!("old-epoch-markers", epoch <= open_epoch, epoch < open_epoch) => {
+                wrong_state("the marker does not carry the next epoch")
+            }
             _ => Ok(Verdict::Write),
         }
     }
@@ -294,7 +297,7 @@ impl AbortedIndex {
             if entry.first < to {
                 found.push(Aborted { producer_id: entry.producer_id, first_offset: entry.first });
             }
-            if entry.stable >= to {
+            if mutant!("aborted-index-cut-short", entry.stable >= to, true) {
                 break;
             }
         }

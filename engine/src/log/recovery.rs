@@ -216,7 +216,7 @@ impl Recovery<'_> {
             why.found,
         ));
         self.env.reach(Point::LogBeforeTruncate).await;
-        file.truncate(position).await.map_err(io_error("cutting", path))?;
+        mutant!("torn-tail-kept", file.truncate(position).await.map_err(io_error("cutting", path)), Ok(()))?;
         self.env.reach(Point::LogTruncated).await;
         Ok(())
     }

@@ -24,7 +24,8 @@ impl Inner {
             return Ok(start);
         }
         self.env.reach(Point::LogBeforeStartMoves).await;
-        replace_whole(&self.env, &self.dir, LOG_START, encode_log_start(start), None).await?;
+        let moved = replace_whole(&self.env, &self.dir, LOG_START, encode_log_start(start), None);
+        mutant!("log-start-not-durable", moved.await, Ok(()))?;
         self.env.reach(Point::LogStartMoved).await;
         for base in self.update(|state| state.start_moved(start)) {
             remove_if_there(&self.env, &self.dir.join(index_name(base))).await?;

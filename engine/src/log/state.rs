@@ -278,7 +278,8 @@ impl State {
         let mut group = Vec::new();
         while let Some(pending) = self.queue.front() {
             let with = taken + pending.bytes.len() as u64;
-            if !group.is_empty() && (with > room || with > GROUP_BYTES_MAX as u64) {
+            let most = mutant!("batches-alone", GROUP_BYTES_MAX as u64, 0);
+            if !group.is_empty() && (with > room || with > most) {
                 break;
             }
             taken = with;
@@ -300,7 +301,7 @@ impl State {
     /// Recovery found this batch, whole and in its place.
     pub(super) fn recovered(&mut self, header: &BatchHeader, marker: Option<ControlMarker>) {
         self.take_in(header, marker);
-        self.accepted.apply(header, marker);
+        mutant!("producers-forgotten", self.accepted.apply(header, marker), None);
         self.end = self.high_watermark;
         self.move_last_stable();
     }
@@ -320,7 +321,11 @@ impl State {
 
     /// The last stable offset: the high watermark, or the first offset of the oldest transaction without a synced marker.
     fn move_last_stable(&mut self) {
-        self.last_stable = self.synced.first_open().map_or(self.high_watermark, |first| first.min(self.high_watermark));
+        self.last_stable = mutant!(
+            "open-transactions-readable",
+            self.synced.first_open().map_or(self.high_watermark, |first| first.min(self.high_watermark)),
+            self.high_watermark,
+        );
     }
 
     fn check(&self) {
@@ -358,7 +363,7 @@ impl State {
             offset: self.high_watermark,
             sealed: sealed.collect(),
             active: Segment { file: None, ..active.clone() },
-            producers: self.synced.clone(),
+            producers: mutant!("unsynced-batches-known", self.synced.clone(), self.accepted.clone()),
             aborted: self.aborted.clone(),
         }
     }
@@ -492,7 +497,8 @@ impl State {
 
     /// Lets go of the segments wholly below `start`; but not of the one in which recovery begins, nor of later ones.
     pub(super) fn drop_segments_below(&mut self, start: Offset) -> Vec<Offset> {
-        let unneeded = |segment: &&Segment| segment.next <= start && segment.base < self.recovery_segment;
+        let recovered_from = mutant!("recovery-segment-deleted", self.recovery_segment, self.active().base);
+        let unneeded = |segment: &&Segment| segment.next <= start && segment.base < recovered_from;
         let gone = self.segments.iter().take_while(unneeded).count();
         self.segments.drain(..gone).map(|segment| segment.base).collect()
     }

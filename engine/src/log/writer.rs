@@ -28,9 +28,10 @@ impl Inner {
             let work = self.state().next_work();
             match work {
                 Work::Write(group, size) => {
+                    mutant!("yields-more-often", {}, tokio::task::yield_now().await);
                     turn.writing = true;
                     self.write(&group, size).await?;
-                    self.update(|state| state.wrote(&group));
+                    mutant!("high-watermark-before-sync", self.update(|state| state.wrote(&group)), ());
                     turn.writing = false;
                     if self.state().recovery_point_due() {
                         self.move_recovery_point().await?;
@@ -64,8 +65,9 @@ impl Inner {
                 found: position.to_string(),
             });
         }
+        mutant!("high-watermark-before-sync", {}, self.update(|state| state.wrote(group)));
         self.env.reach(Point::LogWritten).await;
-        file.sync().await.map_err(io_error("syncing", &path))?;
+        mutant!("sync-left-out", file.sync().await.map_err(io_error("syncing", &path)), Ok(()))?;
         self.env.reach(Point::LogSynced).await;
         Ok(())
     }

@@ -244,7 +244,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             Some(slot) if slot.live && slot.key.is(sought) => guess,
             _ => self.slot(sought),
         };
-        let gap = self.spec.gap();
+        let gap = mutant!("exact-gap-splits", self.spec.gap(), self.spec.gap() - 1);
         let slot = &mut self.slots[id];
         if !slot.dirty {
             slot.dirty = true;
@@ -269,11 +269,12 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
 
     /// [`Cells::add`] where there are several cells, or none, or panes that are out.
     fn add_between(&mut self, id: u32, span: Span, item: C::Item<'_>, minimum: i64, out: &mut Outbox) {
-        let (spec, gap) = (self.spec, self.spec.gap());
+        let (spec, gap) = (self.spec, mutant!("exact-gap-splits", self.spec.gap(), self.spec.gap() - 1));
         let slot = &mut self.slots[id];
         self.heap_bytes -= slot.heap_bytes();
         let low = slot.cells.as_slice().partition_point(|cell| cell.last + gap < span.first);
-        let high = low + slot.cells.as_slice()[low..].partition_point(|cell| cell.first - gap <= span.last);
+        let touched = slot.cells.as_slice()[low..].partition_point(|cell| cell.first - gap <= span.last);
+        let high = low + mutant!("bridge-joins-one-side", touched, touched.min(1));
         if low == high {
             let mut content = C::new(&self.aggregate);
             content.insert(&self.aggregate, item);
@@ -294,7 +295,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         self.heap_bytes += slot.heap_bytes();
         // The cell's pane is not out, so what is due next is its end.
         let due = spec.end(slot.cells.as_slice()[low].last);
-        if due < slot.wake {
+        if mutant!("due-at-birth-unfired", due < slot.wake, due < slot.wake && due > minimum) {
             slot.wake = due;
             self.timers.push(due, id);
         }
@@ -308,7 +309,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             disarm(&mut self.timers_digest, slot.key.bytes(), &mut absorbed.armed);
             let cell = &mut slot.cells.as_mut_slice()[low];
             cell.last = cell.last.max(absorbed.last);
-            cell.content.absorb(&self.aggregate, absorbed.content);
+            mutant!("absorbed-state-lost", cell.content.absorb(&self.aggregate, absorbed.content), ());
         }
         let cell = &mut slot.cells.as_mut_slice()[low];
         cell.first = cell.first.min(span.first);
@@ -333,9 +334,9 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
                 cell.content.with_state(&self.aggregate, |state| sink.withdraw(slot.key.bytes(), window, state, out));
             }
             if cell.first == first && self.spec.end(last) <= minimum {
-                cell.row = Row::Stale;
+                cell.row = mutant!("change-after-pane-unseen", Row::Stale, Row::Out);
             } else {
-                self.sink.erase(slot.key.bytes(), window, out);
+                mutant!("merge-without-retraction", self.sink.erase(slot.key.bytes(), window, out), ());
                 cell.row = Row::None;
             }
         }
@@ -369,6 +370,10 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         for equal in due.chunk_by_mut(|a, b| a.rank == b.rank).filter(|equal| equal.len() > 1) {
             equal.sort_unstable_by(|a, b| slots[a.slot].key.bytes().cmp(slots[b.slot].key.bytes()));
         }
+        mutant!("emission-in-hash-order", {}, {
+            let noise = |due: &Due| crate::mutant::noise(self.slots[due.slot].key.bytes());
+            self.due.sort_unstable_by_key(noise);
+        });
         let due = std::mem::take(&mut self.due);
         for due in due.chunks(AHEAD) {
             due.iter().for_each(|due| self.touch(due.slot));
@@ -439,7 +444,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// Hands over what changed since the last call, with `whole` also every other live key, in key order: record key, and
     /// value or `None` when deleted. Only after [`Cells::fire`].
     pub fn take_changes(&mut self, whole: bool, mut write: impl FnMut(&[u8], Option<&[u8]>)) {
-        if whole {
+        if mutant!("snapshot-of-the-changed", whole, false) {
             for (id, slot) in self.slots.iter_mut() {
                 if !slot.dirty && !slot.cells.is_empty() {
                     slot.dirty = true;
@@ -454,7 +459,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             dirty.iter().for_each(|id| self.touch(*id));
             for &id in dirty {
                 let slot = &mut self.slots[id];
-                slot.dirty = false;
+                mutant!("key-written-once", slot.dirty = false, ());
                 if !slot.live {
                     continue;
                 }
@@ -503,6 +508,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// The keys, in order, that the changelog has and nobody else. One that came back has been changed, and is written.
     fn take_gone(&mut self) -> Vec<Key> {
         let mut gone = std::mem::take(&mut self.gone);
+        mutant!("dead-key-stays", {}, gone.clear());
         let (index, slots) = (&self.index, &self.slots);
         gone.retain(|key| index.find(key.hash(), |id| slots[*id].key.bytes() == key.bytes()).is_none());
         gone.sort_unstable_by(|a, b| a.bytes().cmp(b.bytes()));
@@ -573,7 +579,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
                 arm(&mut self.timers_digest, slot.key.bytes(), &mut cell.armed, due);
                 slot.wake = slot.wake.min(due);
             }
-            if slot.wake != NEVER {
+            if mutant!("timers-not-restored", slot.wake != NEVER, false) {
                 self.timers.push(slot.wake, id);
             }
         }

@@ -29,7 +29,9 @@ impl Channels {
         if to > before {
             self.watermarks[channel] = to;
             if before == self.minimum {
-                self.minimum = self.watermarks.iter().copied().min().unwrap_or(i64::MIN);
+                let known = self.watermarks.iter().copied();
+                self.minimum = mutant!("silent-channel-left-out", known.min(), known.filter(|it| *it > i64::MIN).min())
+                    .unwrap_or(i64::MIN);
             }
         }
     }

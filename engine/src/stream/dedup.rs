@@ -58,7 +58,8 @@ fn share(id: u128, event_time: i64) -> u64 {
 #[inline]
 fn hash(id: u128) -> u64 {
     // Both halves of the product are mixed: the table looks at the top bits and at the low ones.
-    let folded = (id as u64 ^ 0x9e37_79b9_7f4a_7c15) ^ ((id >> 64) as u64).rotate_left(32);
+    let seed: u64 = mutant!("another-hash-seed", 0x9e37_79b9_7f4a_7c15, 0x1f83_d9ab_fb41_bd6b);
+    let folded = (id as u64 ^ seed) ^ ((id >> 64) as u64).rotate_left(32);
     let product = u128::from(folded) * 0xa076_1d64_78bd_642f;
     (product >> 64) as u64 ^ product as u64
 }
@@ -88,7 +89,15 @@ impl Dedup {
         match self.ids.entry(hash(id), |kept| kept.id == id, |kept| hash(kept.id)) {
             Entry::Occupied(mut entry) => {
                 let before = *entry.get();
-                if own < before.event_time + self.horizon {
+                let horizon = mutant!("horizon-one-short", self.horizon, self.horizon - 1);
+                if mutant!("expired-id-still-counts", own < before.event_time + horizon, true) {
+                    mutant!("copy-renews-horizon", {}, {
+                        if findable && event_time > before.event_time {
+                            *entry.get_mut() = kept;
+                            self.forgotten(before);
+                            self.list(id);
+                        }
+                    });
                     return false;
                 }
                 if findable {
@@ -131,7 +140,7 @@ impl Dedup {
     fn purge(&mut self, watermark: i64) {
         let mut persisted = Vec::new();
         self.ids.retain(|kept| {
-            let keep = watermark < kept.event_time + self.horizon;
+            let keep = watermark < kept.event_time + mutant!("ids-purged-early", self.horizon, 0);
             if !keep && kept.persisted {
                 persisted.push(*kept);
             }

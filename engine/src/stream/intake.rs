@@ -186,7 +186,7 @@ impl<D: Decode> Intake<D> {
         match marking(record) {
             Marking::Data => {}
             Marking::Marker { watermark, .. } => {
-                self.watermark = self.watermark.max(watermark.0);
+                self.watermark = mutant!("marker-sets-it-back", self.watermark.max(watermark.0), watermark.0);
                 return Judged::Marker;
             }
             Marking::Malformed => return Judged::Rejected(DecodeError("a marker that is no i64".to_owned())),
@@ -203,7 +203,7 @@ impl<D: Decode> Intake<D> {
         if self.keyed && record.key.is_none() {
             return Judged::Rejected(DecodeError("no key".to_owned()));
         }
-        self.watermark = own.max(Timestamp(event_time).minus(self.bound).0);
+        self.watermark = own.max(mutant!("bound-left-out", Timestamp(event_time).minus(self.bound).0, event_time));
         let Some(event) = event else { return Judged::Filtered };
         if let Some((id, dedup)) = &mut self.dedup
             && !dedup.keep(id(&event), event_time, own)

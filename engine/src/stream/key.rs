@@ -45,13 +45,16 @@ fn prefix(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)).checked_shl(64 - bits).unwrap_or(0)
 }
 
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
 #[inline]
 fn hash(bytes: &[u8], prefix: u64) -> u64 {
     if bytes.len() > 8 {
         return xxh3_64(bytes);
     }
     // One multiplication whose halves are folded: the table looks at the top bits and at the low ones.
-    let product = u128::from(prefix ^ 0x9e37_79b9_7f4a_7c15) * u128::from(0xa076_1d64_78bd_642f ^ bytes.len() as u64);
+    let product = u128::from(prefix ^ mutant!("another-hash-seed", SEED, !SEED))
+        * u128::from(0xa076_1d64_78bd_642f ^ bytes.len() as u64);
     (product >> 64) as u64 ^ product as u64
 }
 

@@ -196,7 +196,7 @@ impl Ledger {
         self.tally.add(snapshot, std::mem::take(&mut self.change_bytes));
         let record = CommitRecord {
             snapshot,
-            offsets: self.next.iter().map(|next| next.0).collect(),
+            offsets: self.next.iter().map(|next| mutant!("offsets-one-too-far", next.0, next.0 + 1)).collect(),
             watermarks: watermarks.to_vec(),
             timers,
             outputs: std::mem::take(&mut self.outputs),
@@ -207,7 +207,7 @@ impl Ledger {
         record.encode(&mut self.value);
         out.push(&self.changelog, Timestamp(0), Some(&COMMIT_KEY), Some(&self.value), &[]);
         self.pending = false;
-        self.offsets()
+        mutant!("offsets-one-too-far", self.offsets(), self.next.iter().map(|next| next.plus(1)).collect())
     }
 }
 

@@ -196,7 +196,7 @@ impl<T: Send + 'static, A: Aggregate<In = T>, K: Sink<A::State>> Work for Framed
             broken_if(frame.own.0 < announced, record, ledger, frame.partition, announced, frame.own.0)?;
             let span = spec.span(record.timestamp.0);
             let place = (frame.partition, frame.offset);
-            if !spec.accepts(frame.own, span) {
+            if !spec.accepts(mutant!("lateness-by-minimum", frame.own, Timestamp(self.channels.minimum())), span) {
                 stats.late += 1;
                 push_late(&self.late, place, span.first, record.timestamp, Some(frame.payload), ledger, out);
                 continue;

@@ -119,9 +119,12 @@ impl<W: Work> TaskCore for Task<W> {
     }
 
     fn prepare_commit(&mut self, out: &mut Outbox, snapshot: bool) -> Vec<Offset> {
-        self.work.fire(out);
+        mutant!("markers-before-panes", self.work.fire(out), self.ledger.outputs += self.work.promise(out));
         // After the panes and retractions that this minimum caused.
-        self.ledger.outputs += self.work.promise(out);
+        self.ledger.outputs += mutant!("markers-before-panes", self.work.promise(out), {
+            self.work.fire(out);
+            self.work.promise(out)
+        });
         self.work.changes(snapshot, &mut self.ledger, out);
         self.ledger.commit(snapshot, self.work.watermarks(), self.work.digests(), out)
     }
@@ -256,7 +259,7 @@ impl<D: Decode, A: Aggregate<In = D::Out>, K: Sink<A::State>> Work for Direct<D,
     }
 
     fn restored(&mut self, watermarks: &[i64]) {
-        self.intake.watermark = watermarks[0];
+        mutant!("watermark-not-restored", self.intake.watermark = watermarks[0], ());
         self.cells.restored(watermarks[0]);
         let promise = self.cells.spec().promise(Timestamp(watermarks[0]));
         self.cells.sink.restored(promise);

@@ -132,7 +132,8 @@ impl WindowSpec {
     pub fn span(&self, event_time: i64) -> Span {
         match self.kind {
             Kind::Tumbling { size } => {
-                let first = event_time - event_time.rem_euclid(size);
+                let first =
+                    event_time - mutant!("negative-times-truncated", event_time.rem_euclid(size), event_time % size);
                 Span { first, last: first + (size - 1) }
             }
             Kind::Sessions { .. } => Span { first: event_time, last: event_time },
@@ -157,7 +158,11 @@ impl WindowSpec {
     /// Whether a record with this span and own watermark is on time.
     #[inline]
     pub fn accepts(&self, own: Timestamp, span: Span) -> bool {
-        own.0 < span.last + self.gap + 1 + self.lateness
+        own.0
+            < span.last
+                + self.gap
+                + mutant!("late-from-the-next", 1, 2)
+                + mutant!("no-allowed-lateness", self.lateness, 0)
     }
 
     /// The end of a cell whose last moment is `last`; its pane fires when the minimum reaches it.
@@ -169,12 +174,12 @@ impl WindowSpec {
     /// The minimum at which no accepted record can touch a cell any more.
     #[inline]
     pub fn purge(&self, last: i64) -> i64 {
-        last + 2 * self.gap + 1 + self.lateness
+        last + mutant!("purged-a-gap-early", 2 * self.gap, self.gap) + 1 + self.lateness
     }
 
     /// The watermark that a task with this minimum may announce for its panes.
     pub fn promise(&self, minimum: Timestamp) -> Timestamp {
-        minimum.minus(Millis(self.gap + self.lateness))
+        minimum.minus(Millis(self.gap + mutant!("promise-without-lateness", self.lateness, 0)))
     }
 
     /// How long after its event time a record may still be accepted: no deduplication horizon may be shorter.

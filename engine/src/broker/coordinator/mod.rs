@@ -186,11 +186,14 @@ impl Coordinator {
         match &txn.state {
             State::Prepare { .. } => Err(ResponseError::ConcurrentTransactions),
             State::Ongoing { .. } => {
-                let how = if holder.is_some() { How::Abort } else { How::Fenced };
+                let fenced = mutant!("takeover-commits", How::Fenced, How::Commit);
+                let how = if holder.is_some() { How::Abort } else { fenced };
                 Ok(Init::Abort(self.decide(transactional_id, how)))
             }
             State::Empty { .. } | State::Complete { .. } => {
-                let (current, mut records) = self.next_identity(txn.current);
+                let before = txn.current;
+                let (current, mut records) =
+                    mutant!("takeover-keeps-epoch", self.next_identity(before), (before, Records::new()));
                 let txn = self.txns.get_mut(transactional_id).expect("it was found above");
                 *txn = Txn {
                     current,
@@ -270,7 +273,7 @@ impl Coordinator {
         if txn.initialising && identity == txn.current {
             return Err(ResponseError::ConcurrentTransactions);
         }
-        if identity == txn.current {
+        if mutant!("epochs-unchecked", identity == txn.current, identity.id == txn.current.id) {
             return Ok(());
         }
         match &txn.state {
@@ -293,7 +296,7 @@ impl Coordinator {
     pub fn end(&mut self, transactional_id: &str, identity: Identity, commit: bool) -> Result<End, ResponseError> {
         let (key, txn) = entry(&mut self.txns, transactional_id)?;
         let wanted = if commit { ControlMarker::Commit } else { ControlMarker::Abort };
-        if identity == txn.current {
+        if mutant!("epochs-unchecked", identity == txn.current, identity.id == txn.current.id) {
             return match &txn.state {
                 _ if txn.initialising => Err(ResponseError::ConcurrentTransactions),
                 State::Prepare { .. } => Err(ResponseError::ConcurrentTransactions),
@@ -331,7 +334,7 @@ impl Coordinator {
         let due: Vec<Arc<str>> = self.txns.iter().filter_map(due).collect();
         due.into_iter()
             .map(|id| {
-                let records = self.decide(&id, How::TimedOut);
+                let records = self.decide(&id, mutant!("time-out-commits", How::TimedOut, How::Commit));
                 (id, records)
             })
             .collect()
@@ -351,8 +354,8 @@ impl Coordinator {
         Conclusion {
             marker: how.marker(),
             id: ended.id,
-            epoch: ProducerEpoch(ended.epoch.0 + 1),
-            partitions: partitions.clone(),
+            epoch: mutant!("old-epoch-markers", ProducerEpoch(ended.epoch.0 + 1), ended.epoch),
+            partitions: mutant!("marker-left-out", partitions.clone(), partitions.iter().skip(1).cloned().collect()),
         }
     }
 

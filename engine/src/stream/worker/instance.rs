@@ -134,10 +134,21 @@ impl Cause<'_> {
         let expected = self.expected_partitions(&inputs);
         check_partitions(self.client, self.task, &expected).await?;
         let id = self.deployment.transactional_id(self.task);
-        let producer = TransactionalProducer::init(self.client, &id, self.settings.txn_timeout).await.map_err(of)?;
-        self.env.reach(Point::TaskRestoreBegin).await;
-        let Restored { core, positions, records } =
-            restore(self.client, self.deployment, self.task, self.settings).await?;
+        let init = || TransactionalProducer::init(self.client, &id, self.settings.txn_timeout);
+        let restored = || restore(self.client, self.deployment, self.task, self.settings);
+        let (producer, Restored { core, positions, records }) = mutant!(
+            "restored-before-fencing",
+            {
+                let producer = init().await.map_err(of)?;
+                self.env.reach(Point::TaskRestoreBegin).await;
+                (producer, restored().await?)
+            },
+            {
+                self.env.reach(Point::TaskRestoreBegin).await;
+                let restored = restored().await?;
+                (init().await.map_err(of)?, restored)
+            },
+        );
         self.env.reach(Point::TaskRestoreEnd).await;
         let reader = Reader::start(self.client, self.task, inputs, positions.clone(), expected, self.settings);
         let (group, changelog) = (self.deployment.group(), core.changelog().cloned());
@@ -182,6 +193,7 @@ impl Instance<'_> {
             if self.has_reached_its_end() {
                 return self.finish(summary).await;
             }
+            mutant!("yields-more-often", {}, tokio::task::yield_now().await);
             let due = self.writer.is_free() && self.core.pending();
             let waiting = Instant::now();
             let next = tokio::select! {
@@ -201,7 +213,8 @@ impl Instance<'_> {
                     continue;
                 }
                 Next::Commit => {
-                    commit_at = Instant::now() + settings.commit_interval;
+                    let interval = settings.commit_interval;
+                    commit_at = Instant::now() + mutant!("commits-three-times-as-often", interval, interval / 3);
                     self.cut(summary);
                     continue;
                 }
@@ -218,7 +231,7 @@ impl Instance<'_> {
                     self.load_schemas(summary).await?;
                 }
             }
-            self.core.fire(&mut self.outbox);
+            mutant!("markers-before-panes", self.core.fire(&mut self.outbox), ());
             summary.processing += processing.elapsed();
             env.reach(Point::TaskProcessed).await;
             let gathered = self.outbox.size_bytes();
@@ -226,7 +239,8 @@ impl Instance<'_> {
                 self.settle(summary).await?;
             }
             // A commit that is due takes them along: flush upon flush must not keep it waiting.
-            if gathered >= settings.flush_bytes && self.writer.is_free() && Instant::now() < commit_at {
+            let flush_bytes = mutant!("flushes-earlier", settings.flush_bytes, settings.flush_bytes / 4);
+            if gathered >= flush_bytes && self.writer.is_free() && Instant::now() < commit_at {
                 let flushing = Instant::now();
                 self.writer.flush(&mut self.outbox);
                 summary.committing += flushing.elapsed();
@@ -271,7 +285,7 @@ impl Instance<'_> {
             let mut records = batch.records(&mut self.scratch).map_err(unreadable)?;
             loop {
                 let mut chunk: SmallVec<[Record<'_>; CHUNK]> = SmallVec::new();
-                for record in records.by_ref().take(CHUNK) {
+                for record in records.by_ref().take(mutant!("chunks-of-seven", CHUNK, 7)) {
                     chunk.push(record.map_err(unreadable)?);
                 }
                 let (Some(first), Some(last)) = (chunk.first(), chunk.last()) else { break };
@@ -320,7 +334,8 @@ impl Instance<'_> {
     /// Takes the state of this moment as a cut and begins to commit it.
     fn cut(&mut self, summary: &mut TaskSummary) {
         let cutting = Instant::now();
-        let snapshot = self.core.tally().due(self.cause.settings.snapshot_every);
+        let every = self.cause.settings.snapshot_every;
+        let snapshot = self.core.tally().due(mutant!("snapshots-twice-as-often", every, (every / 2).max(1)));
         let offsets = self.core.prepare_commit(&mut self.outbox, snapshot);
         let offsets = self.core.inputs().iter().cloned().zip(offsets).collect();
         self.writer.commit(&mut self.outbox, Cut { offsets, snapshot, stats: self.core.stats() });

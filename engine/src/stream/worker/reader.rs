@@ -75,6 +75,7 @@ impl Fetching {
     async fn run(mut self, rounds: mpsc::Sender<Result<Vec<Read>, TaskError>>) {
         let mut check_at = Instant::now() + self.settings.partition_check;
         loop {
+            mutant!("no-round-ahead", {}, drop(rounds.reserve().await));
             let round = self.round(&mut check_at).await;
             let ended = round.is_err();
             let nothing = matches!(&round, Ok(reads) if reads.is_empty());

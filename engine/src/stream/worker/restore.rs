@@ -71,7 +71,13 @@ async fn read_whole(
         *records = read_changelog(client, task, &changelog, core, start, settings).await?;
     }
     let positions = match core.restored(&committed) {
-        Ok(positions) => positions,
+        Ok(positions) => mutant!("gap-skipped", positions, {
+            let mut there = Vec::new();
+            for (input, needed) in inputs.iter().zip(positions) {
+                there.push(needed.max(client.log_start(input).await.map_err(of)?));
+            }
+            there
+        }),
         // The offsets were read before the changelog. If they have moved since, a successor committed in between: this
         // instance was paused for long and is fenced, and what it read is two cuts, not a torn one.
         Err(fault @ TaskFault::OffsetsDisagree { .. }) => {
@@ -123,6 +129,7 @@ async fn read_changelog(
             return Err(TaskError::Client(ClientError::Malformed { about: format!("restore {changelog}"), reason }));
         }
         next = read;
+        mutant!("restore-of-one-fetch", {}, break);
         client.env().reach(Point::TaskRestoreMiddle).await;
     }
     Ok(records)

@@ -168,7 +168,7 @@ impl Writer {
         let Some(changelog) = self.changelog.clone() else { return };
         let (env, client, task) = (self.env.clone(), self.client.clone(), self.task);
         self.trimming = Some(Box::pin(async move {
-            match client.delete_records(&changelog, below).await {
+            match client.delete_records(&changelog, mutant!("trimmed-too-far", below, below.plus(1))).await {
                 Ok(_) => env.reach(Point::TaskTrimmed).await,
                 // It costs room, and nothing else; the next snapshot tries again.
                 Err(error) => env.log(format_args!("task {task} could not trim its changelog: {error}")),
@@ -212,11 +212,15 @@ async fn commit(
     changes.into_iter().for_each(|batch| producer.stage_sealed(batch));
     producer.flush().await?;
     env.reach(Point::TaskStateFlushed).await;
-    producer.send_offsets(group, offsets).await?;
+    mutant!("offsets-on-their-own", producer.send_offsets(group, offsets).await, Ok(()))?;
     env.reach(Point::TaskOffsetsSent).await;
     // Asked before the commit: that begins another transaction.
     let first = snapshot.and_then(|changelog| producer.first_offset(changelog));
     producer.commit().await?;
+    mutant!("offsets-on-their-own", {}, {
+        producer.send_offsets(group, offsets).await?;
+        producer.commit().await?;
+    });
     env.reach(Point::TaskCommitted).await;
     if first.is_some() {
         env.reach(Point::TaskSnapshotCommitted).await;
