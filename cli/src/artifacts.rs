@@ -14,7 +14,9 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
-use reports::{GateReport, Story, annotations, junit, markdown, perfetto};
+use reports::{GateReport, Story, annotations, html, junit, markdown, perfetto};
+
+use sim::checks;
 
 use crate::output;
 
@@ -23,9 +25,13 @@ use crate::output;
 /// # Errors
 /// When a file of the run's folder cannot be written.
 pub fn write(dir: &Path, report: &GateReport, next: &str) -> anyhow::Result<()> {
-    for (seed, story) in stories(report) {
-        put(&dir.join(format!("{seed}.trace.json")), &perfetto::trace(&story))?;
+    let stories = stories(report);
+    for story in &stories {
+        put(&dir.join(format!("{}.trace.json", story.seed)), &perfetto::trace(story))?;
     }
+    let meanings = checks::ALL.iter().map(|check| (check.name, check.holds_when)).collect();
+    let page = html::Page { report, stories: &stories, meanings: &meanings, next };
+    put(&dir.join("report.html"), &html::page(&page))?;
     let summary = markdown::summary(report, next);
     put(&dir.join("summary.md"), &summary)?;
     put(&dir.join("junit.xml"), &junit::document(report))?;
@@ -42,20 +48,20 @@ pub fn write(dir: &Path, report: &GateReport, next: &str) -> anyhow::Result<()> 
 }
 
 /// The story documents of the report's violations, each once. One that cannot be read is said, and left out.
-fn stories(report: &GateReport) -> Vec<(u64, Story)> {
-    let mut files: Vec<(&str, u64)> = report
+fn stories(report: &GateReport) -> Vec<Story> {
+    let mut files: Vec<&str> = report
         .violations
         .iter()
         .filter(|violation| !violation.story_file.is_empty())
-        .map(|violation| (violation.story_file.as_str(), violation.seed))
+        .map(|violation| violation.story_file.as_str())
         .collect();
     files.sort_unstable();
     files.dedup();
     let read = |file: &str| -> anyhow::Result<Story> { Ok(Story::parse(&std::fs::read_to_string(file)?)?) };
     let mut stories = Vec::new();
-    for (file, seed) in files {
+    for file in files {
         match read(file) {
-            Ok(story) => stories.push((seed, story)),
+            Ok(story) => stories.push(story),
             Err(error) => output::note(format_args!("the story in {file} is left out: {error}")),
         }
     }

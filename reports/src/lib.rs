@@ -13,6 +13,7 @@ pub mod chart;
 pub mod figure;
 pub mod format;
 pub mod gate;
+pub mod html;
 pub mod junit;
 pub mod markdown;
 pub mod perfetto;

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::text::{count, duration, gate_sentence, moment, rounded, sides};
+use crate::text::{capital, count, duration, gate_sentence, moment, rounded, sides};
 use crate::{GateReport, Verdict, Violation};
 
 /// Violations told in full; the others are counted.
@@ -185,11 +185,6 @@ fn properties(page: &mut String, report: &GateReport) -> std::fmt::Result {
         }
     }
     writeln!(page, "\n</details>\n")
-}
-
-fn capital(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Text that came from a run, so that it is read as text.

@@ -296,6 +296,11 @@ fn property_table(examined: &BTreeMap<String, u64>) -> String {
     text
 }
 
+pub(crate) fn capital(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// Without the colours.
 pub fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
