@@ -22,6 +22,7 @@ pub mod run;
 #[cfg(test)]
 mod sample;
 pub mod seed;
+pub mod shrink;
 pub mod spread;
 pub mod story;
 pub mod sweep;
@@ -39,6 +40,7 @@ pub use gate::GateReport;
 pub use repro::ReproReport;
 pub use run::RunReport;
 pub use seed::{FaultCount, PaneCounts, RecordCounts, SeedReport, Tier};
+pub use shrink::ShrinkReport;
 pub use story::Story;
 pub use sweep::SweepReport;
 pub use verdict::Verdict;

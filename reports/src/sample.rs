@@ -64,6 +64,8 @@ pub fn violation() -> Violation {
         message: "row user-17 @ 1795255320000: live views=3, replay views=4; 1 of 88 rows differ".into(),
         first_difference: Some(difference()),
         story: vec![" 14.120s  worker-1: power-cut".into(), " 14.480s  worker-1: restores to offset 40".into()],
+        shrunk_plan: format!("{RUN_DIR}/7312.shrunk.plan.toml"),
+        shrunk: Some(crate::story::Shrunk { faults: 2, events: 6, partitions: 1, hosts: 1, ..Default::default() }),
         ..Violation::default()
     }
 }

@@ -8,7 +8,9 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::{Cause, FaultCount, FirstDifference, GateReport, ReproReport, Row, Speed, Verdict, Violation};
+use crate::{
+    Cause, FaultCount, FirstDifference, GateReport, ReproReport, Row, ShrinkReport, Speed, Verdict, Violation,
+};
 
 /// Violations told in full; the others are counted.
 const VIOLATIONS_SHOWN: usize = 5;
@@ -137,6 +139,36 @@ pub fn repro(report: &ReproReport) -> String {
     text
 }
 
+/// What shrinking came to. `next` is the command to type now.
+pub fn shrink(report: &ShrinkReport, next: &str) -> String {
+    let what = match report.verdict {
+        Verdict::Pass => "every property held: there is nothing to shrink",
+        _ if report.settled => "shrunk as far as it goes",
+        _ => "shrunk as far as the time allowed",
+    };
+    let mut text =
+        format!("{}  {what}: {} seed {} ({})\n", badge(report.verdict), report.pipeline, report.seed, report.tier);
+    if let Some(size) = &report.size {
+        let mut row = |name: &str, before: u64, after: u64| {
+            writeln!(text, "  {name:<12}{:>8}{:>8}", count(before), count(after)).expect("a string takes everything");
+        };
+        row("faults", size.faults_before, size.faults);
+        row("events", size.events_before, size.events);
+        row("partitions", size.partitions_before, size.partitions);
+        row("hosts", size.hosts_before, size.hosts);
+        writeln!(text, "  in {} and {}", plural(size.runs as usize, "run"), duration(report.wall_ms))
+            .expect("a string takes everything");
+    }
+    for violation in &report.violations {
+        text.push('\n');
+        text.push_str(&story(violation));
+    }
+    if !next.is_empty() {
+        writeln!(text, "\nnext:   {next}").expect("a string takes everything");
+    }
+    text
+}
+
 /// A violation as a story: what broke, where the tables first differ and which records have to do with it, what happened
 /// before, and how to see it again.
 pub fn story(violation: &Violation) -> String {
@@ -148,8 +180,9 @@ pub fn story(violation: &Violation) -> String {
         text.push('\n');
     };
     let tier = if violation.tier.is_empty() { String::new() } else { format!(" ({})", violation.tier) };
+    let shrunk = violation.shrunk.as_ref().map(|size| format!("  (shrunk: {})", size.words())).unwrap_or_default();
     line(format_args!(
-        "{red}violation{red:#}  {bold}{}{bold:#}  {}  seed {}{tier}",
+        "{red}violation{red:#}  {bold}{}{bold:#}  {}  seed {}{tier}{shrunk}",
         violation.property, violation.pipeline, violation.seed
     ));
     if let Some(difference) = &violation.first_difference {
@@ -187,6 +220,9 @@ pub fn story(violation: &Violation) -> String {
     }
     if !violation.reproduce.is_empty() {
         line(format_args!("reproduce: {}", violation.reproduce));
+    }
+    if !violation.shrunk_plan.is_empty() {
+        line(format_args!("shrunk:    segno repro {}", violation.shrunk_plan));
     }
     text
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::story::Shrunk;
+
 /// An output row, decoded: its fields by name.
 pub type Row = BTreeMap<String, serde_json::Value>;
 
@@ -31,6 +33,12 @@ pub struct Violation {
     pub message: String,
     #[serde(default)]
     pub first_difference: Option<FirstDifference>,
+    /// Where the shrunk plan was written, which breaks the same with less; empty where none was.
+    #[serde(default)]
+    pub shrunk_plan: String,
+    /// How much smaller it is.
+    #[serde(default)]
+    pub shrunk: Option<Shrunk>,
     /// What happened before, one line each: virtual time and event.
     #[serde(default)]
     pub story: Vec<String>,

@@ -14,6 +14,7 @@ pub mod faults;
 pub mod phases;
 pub mod plan;
 pub mod seed;
+pub mod shrink;
 pub mod trace;
 pub mod workload;
 pub mod world;

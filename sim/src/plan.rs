@@ -331,6 +331,26 @@ impl Cluster {
 }
 
 impl EngineSettings {
+    /// Settings that nobody would wonder at: nothing is so small that something happens often for it.
+    pub fn plain() -> EngineSettings {
+        EngineSettings {
+            commit_interval_ms: 100,
+            segment_bytes: 1 << 20,
+            index_interval_bytes: 4_096,
+            recovery_point_every_bytes: 64 << 20,
+            fetch_bytes: 65_536,
+            fetch_wait_ms: 100,
+            request_timeout_ms: 800,
+            txn_timeout_ms: 4_000,
+            flush_bytes: 1 << 20,
+            snapshot_every: seldom(),
+            patience_ms: 2_000,
+            batch_events: 1,
+            lz4: false,
+            internal_log_bytes: never(),
+        }
+    }
+
     fn draw(draw: &mut Draw, tier: Tier) -> EngineSettings {
         let commits: &[u64] = match tier {
             Tier::Race => &[20, 50, 100, 200],

@@ -10,6 +10,7 @@ mod mutants;
 mod repro;
 mod run;
 mod seed_worker;
+mod shrink;
 
 use crate::exit::Exit;
 
@@ -42,4 +43,5 @@ commands! {
     Run = run,
     #[command(hide = true)]
     SeedWorker = seed_worker,
+    Shrink = shrink,
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the command is above the engine: it reads files and the clock")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -93,16 +93,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 
 fn choose(args: &Args) -> anyhow::Result<(Arc<dyn Workload>, Plan)> {
     match (&args.plan, &args.pipeline, args.seed) {
-        (Some(path), _, _) => {
-            let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let plan = Plan::parse(&source).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
-            let workload = pipelines::one(&plan.pipeline)?;
-            // Otherwise the run would say it, as a violation of the engine's.
-            workload.pipeline(&plan.shape).map_err(|error| {
-                Usage(format!("{}: {} cannot have this shape: {error}", path.display(), plan.pipeline))
-            })?;
-            Ok((workload, plan))
-        }
+        (Some(path), _, _) => read(path),
         (None, Some(name), Some(seed)) => {
             let workload = pipelines::one(name)?;
             let plan = Plan::draw(&*workload, seed, args.tier.forced());
@@ -110,6 +101,18 @@ fn choose(args: &Args) -> anyhow::Result<(Arc<dyn Workload>, Plan)> {
         }
         _ => Err(Usage("name a plan, or a pipeline and a seed".into()).into()),
     }
+}
+
+/// A plan file with its workload.
+pub fn read(path: &Path) -> anyhow::Result<(Arc<dyn Workload>, Plan)> {
+    let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let plan = Plan::parse(&source).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
+    let workload = pipelines::one(&plan.pipeline)?;
+    // Otherwise the run would say it, as a violation of the engine's.
+    workload
+        .pipeline(&plan.shape)
+        .map_err(|error| Usage(format!("{}: {} cannot have this shape: {error}", path.display(), plan.pipeline)))?;
+    Ok((workload, plan))
 }
 
 /// Runs the plan; a panic in it is its violation, as it is in a campaign.

@@ -14,7 +14,7 @@
     reason = "the campaign is above the engine: it holds processes and watches the clock"
 )]
 
-mod worker;
+pub(crate) mod worker;
 
 use std::collections::VecDeque;
 use std::io;

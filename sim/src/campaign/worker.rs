@@ -48,7 +48,7 @@ pub fn worker_main(workloads: &[Arc<dyn Workload>]) -> io::Result<()> {
 }
 
 /// What became of a job.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Report(Box<SeedReport>),
     /// No answer within the limit; the process was killed.
     Hang,
@@ -57,7 +57,7 @@ pub(super) enum Answer {
 }
 
 /// A running seed worker.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<io::Result<String>>,
@@ -69,7 +69,7 @@ const SAID_LINES_MAX: usize = 30;
 
 impl Worker {
     /// Starts a worker. `elsewhere` gives it another time zone than ours, so that a doubled seed would notice.
-    pub(super) fn start(command: &[String], elsewhere: bool) -> io::Result<Worker> {
+    pub(crate) fn start(command: &[String], elsewhere: bool) -> io::Result<Worker> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no worker command"))?;
         let mut command = Command::new(program);
@@ -105,7 +105,7 @@ impl Worker {
     }
 
     /// Runs one job. After anything but a report the worker is dead, and another must be started.
-    pub(super) fn run(&mut self, job: &Job, limit: Duration) -> Answer {
+    pub(crate) fn run(&mut self, job: &Job, limit: Duration) -> Answer {
         let mut line = serde_json::to_string(job).expect("a job is plain data");
         line.push('\n');
         let sent = match &mut self.stdin {
