@@ -53,11 +53,15 @@ impl Phases<'_, '_> {
     pub fn run(&mut self) -> Result<(), Stop> {
         for (version, phase) in [(1, Phase::Live), (2, Phase::Replay)] {
             self.world.board.want(version);
+            let now_ms = self.world.now_ms();
+            self.world.diary.phase("prepare", now_ms);
             let running = |world: &World<'_>| world.board.stage() == Stage::Running(version);
             if !self.step_until(SETUP_BOUND_MS, running)? {
                 self.fell_short(version, vec![format!("version {version} was not prepared in {SETUP_BOUND_MS} ms")]);
                 return Ok(());
             }
+            let now_ms = self.world.now_ms();
+            self.world.diary.phase(phase.name(), now_ms);
             let over = self.world.schedule(phase);
             let trouble_ms = over.saturating_sub(self.world.now_ms());
             self.step_until(trouble_ms, |world| world.board.is_quiet(version))?;
@@ -102,6 +106,8 @@ impl Phases<'_, '_> {
         let names = RunNames::of(cut);
         let needs = |task: &&TaskNames| task.inputs.contains(&partition);
         let keys: Vec<TaskKey> = names.tasks.iter().filter(needs).map(|task| task.key(cut.version)).collect();
+        let now_ms = self.world.now_ms();
+        self.world.diary.phase("cut", now_ms);
         self.world.board.want(cut.version);
         let running = |world: &World<'_>| world.board.stage() == Stage::Running(cut.version);
         let started = self.step_until(SETUP_BOUND_MS, running)?;

@@ -12,13 +12,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use engine::schema::{Schema, SchemaId, unframe};
-use reports::{SeedReport, Verdict};
+use reports::{SeedReport, Story, Verdict};
 
 use crate::alone::Turn;
 use crate::checks::{self, Case, Violation};
 use crate::evidence::Liveness;
 use crate::phases::{Phases, Stop};
 use crate::plan::{Plan, PlanError};
+use crate::story::{self, Sources};
 use crate::trace::Trace;
 use crate::workload::Workload;
 use crate::world::control::SEND_HEADER;
@@ -29,6 +30,8 @@ use crate::world::{World, hosts};
 pub struct RunOptions {
     /// Keep every event of the trace as a line.
     pub keep_trace: bool,
+    /// Tell the story of the run, if it breaks a property.
+    pub tell: bool,
     /// Stop at this virtual millisecond, before any check.
     pub until_ms: Option<u64>,
 }
@@ -73,6 +76,9 @@ pub fn run_plan(workload: &dyn Workload, plan: &Plan) -> SeedReport {
 pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) -> Run {
     let _turn = Turn::take();
     let trace = Trace::new(plan.tick_ms(), options.keep_trace);
+    if options.tell {
+        trace.listen();
+    }
     listen_to_panics();
     PANIC.with_borrow_mut(|panic| *panic = Some(String::new()));
     let outcome = catch_unwind(AssertUnwindSafe(|| run(workload, plan, options, &trace)));
@@ -146,8 +152,31 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
     report.examined = checks::examined(&case);
     report.steps = world.steps();
     report.violations = found.into_iter().map(|violation| judged(plan, violation)).collect();
+    if options.tell {
+        report.story = told(&world, plan, &case, &report).map(Box::new);
+    }
     drop(ManuallyDrop::into_inner(world));
     report
+}
+
+/// The story of the first violation; `None` when there is none.
+fn told(world: &World<'_>, plan: &Plan, case: &Case<'_>, report: &SeedReport) -> Option<Story> {
+    let broken = report.violations.first()?;
+    let mut story = Story::new(plan.pipeline.clone(), plan.seed, plan.tier.to_string());
+    story.property.clone_from(&broken.property);
+    story.message.clone_from(&broken.message);
+    let difference = report.violations.iter().find_map(|violation| violation.first_difference.as_ref());
+    let sources = Sources {
+        diary: &world.diary,
+        hosts: &world.hosts(),
+        faults: &world.struck(),
+        told: &world.trace.take_told(),
+        end_hosts: &world.board.end_hosts(),
+        case,
+        virtual_ms: world.now_ms(),
+    };
+    story::tell(&mut story, &sources, difference);
+    Some(story)
 }
 
 fn judged(plan: &Plan, violation: Violation) -> reports::Violation {

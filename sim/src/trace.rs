@@ -57,6 +57,16 @@ struct State {
     events: u64,
     lines: Option<String>,
     story: VecDeque<String>,
+    told: Option<Vec<Told>>,
+}
+
+/// An event as a story takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub at_ms: u64,
+    pub host: String,
+    pub kind: Kind,
+    pub what: String,
 }
 
 /// Events of a story that are kept: the last ones.
@@ -67,7 +77,20 @@ impl Trace {
     /// line for [`Trace::take_lines`].
     pub fn new(tick_ms: u64, keep: bool) -> Trace {
         let lines = keep.then(String::new);
-        Trace(Arc::new(Mutex::new(State { step: 0, tick_ms, hash: 0, events: 0, lines, story: VecDeque::new() })))
+        Trace(Arc::new(Mutex::new(State {
+            step: 0,
+            tick_ms,
+            hash: 0,
+            events: 0,
+            lines,
+            story: VecDeque::new(),
+            told: None,
+        })))
+    }
+
+    /// From now on points, faults and log lines are kept for [`Trace::take_told`]. The hash is the same.
+    pub fn listen(&self) {
+        self.lock().told.get_or_insert_default();
     }
 
     /// The driver calls this before each step.
@@ -105,6 +128,11 @@ impl Trace {
             }
             state.story.push_back(format!("{:>3}.{:03}s  {host}: {what}", at / 1000, at % 1000));
         }
+        if let Some(told) = &mut state.told
+            && matches!(kind, Kind::Point | Kind::Fault | Kind::Log)
+        {
+            told.push(Told { at_ms: at, host: host.to_owned(), kind, what: what.to_owned() });
+        }
         if let Some(lines) = &mut state.lines {
             let _ = writeln!(
                 lines,
@@ -130,6 +158,11 @@ impl Trace {
     /// What a person wants to know of the run: its last faults, restarts and log lines.
     pub fn story(&self) -> Vec<String> {
         self.lock().story.iter().cloned().collect()
+    }
+
+    /// What was kept for a story; nothing if nobody listened.
+    pub fn take_told(&self) -> Vec<Told> {
+        self.lock().told.take().unwrap_or_default()
     }
 
     /// The events as lines, if they were kept.

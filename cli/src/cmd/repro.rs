@@ -66,7 +66,7 @@ Examples:
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     args.mutant.apply()?;
     let (workload, plan) = choose(&args)?;
-    let options = RunOptions { keep_trace: args.trace.is_some(), until_ms: args.until_ms };
+    let options = RunOptions { keep_trace: args.trace.is_some(), tell: false, until_ms: args.until_ms };
     let started = Instant::now();
     let (mut report, trace) = run_or_panic(&*workload, &plan, options);
     report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -84,6 +84,9 @@ pub struct Job {
     /// Write the trace to this file.
     #[serde(default)]
     pub trace: Option<PathBuf>,
+    /// Tell the story of the run, if it breaks a property.
+    #[serde(default)]
+    pub tell: bool,
 }
 
 /// A job, and whether it is to run twice.
@@ -189,7 +192,7 @@ fn tasks(settings: &Settings) -> VecDeque<Task> {
         .map(|(index, (_, &seed))| {
             let pipeline = settings.pipelines[(seed % pipelines) as usize].clone();
             let doubled = settings.double_every > 0 && index % settings.double_every == 0;
-            Task { job: Job { pipeline, seed, tier: settings.tier, plan: None, trace: None }, doubled }
+            Task { job: Job { pipeline, seed, tier: settings.tier, plan: None, trace: None, tell: false }, doubled }
         })
         .collect()
 }
@@ -214,12 +217,14 @@ fn lane(
 
 fn run_task(settings: &Settings, processes: &mut [Option<Worker>; 2], task: &Task) -> io::Result<Done> {
     let [first, second] = processes;
-    let report = ask(settings, first, false, &task.job)?;
+    let mut report = ask(settings, first, false, &task.job)?;
     if !task.doubled && report.violations.is_empty() {
         return Ok(Done { report, doubled: None });
     }
     // A violation is shown only if its plan, as it would be written to a file, breaks the same in another process.
-    let again = ask(settings, second, true, &Job { plan: report.plan.clone(), ..task.job.clone() })?;
+    let again = Job { plan: report.plan.clone(), tell: true, ..task.job.clone() };
+    let mut again = ask(settings, second, true, &again)?;
+    report.story = again.story.take();
     if report.trace_hash.is_empty() {
         return Ok(died_again(report, again));
     }
@@ -321,7 +326,15 @@ fn take(settings: &Settings, report: &mut GateReport, done: Done) -> io::Result<
             }
             None => (String::new(), by_seed),
         };
+        let mut story_file = String::new();
+        if let Some(mut story) = seed.story.take() {
+            story.reproduce.clone_from(&reproduce);
+            let path = settings.out_dir.join(format!("{}.story.json", seed.seed));
+            std::fs::write(&path, serde_json::to_string(&story)?)?;
+            story_file = path.display().to_string();
+        }
         for violation in seed.violations.iter_mut().chain(mismatch.as_mut()) {
+            violation.story_file.clone_from(&story_file);
             violation.plan.clone_from(&plan);
             violation.reproduce.clone_from(&reproduce);
         }

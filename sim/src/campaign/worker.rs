@@ -34,7 +34,7 @@ pub fn worker_main(workloads: &[Arc<dyn Workload>]) -> io::Result<()> {
             None => Plan::draw(&**workload, job.seed, job.tier),
         };
         let started = Instant::now();
-        let options = RunOptions { keep_trace: job.trace.is_some(), ..RunOptions::default() };
+        let options = RunOptions { keep_trace: job.trace.is_some(), tell: job.tell, ..RunOptions::default() };
         let mut run = seed::run_plan_with(&**workload, &plan, options);
         run.report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if let (Some(path), Some(trace)) = (&job.trace, &run.trace) {

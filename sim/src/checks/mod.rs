@@ -108,7 +108,10 @@ impl<'a> Case<'a> {
     }
 
     /// The tasks of a run that have a changelog, with what is in it.
-    fn changelogs<'n>(&'n self, names: &'n RunNames) -> impl Iterator<Item = (&'n TaskNames, &'n Changelog)> {
+    pub(crate) fn changelogs<'n>(
+        &'n self,
+        names: &'n RunNames,
+    ) -> impl Iterator<Item = (&'n TaskNames, &'n Changelog)> {
         names.tasks.iter().filter_map(|task| Some((task, self.changelogs.get(task.changelog.as_ref()?)?)))
     }
 

@@ -148,6 +148,7 @@ fn run(settings: &Settings, lane: &mut Option<Worker>, plan: &Plan, limit: Durat
         tier: Some(plan.tier),
         plan: Some(plan.to_toml()),
         trace: None,
+        tell: false,
     };
     match worker.run(&job, limit) {
         Answer::Report(report) => Some(*report),

@@ -79,6 +79,8 @@ struct State {
     progressed_ms: u64,
     missing: Vec<String>,
     moment: u64,
+    /// Who asked for the end of each transaction in the history.
+    end_hosts: Vec<Host>,
     history: History,
     disturbances: Vec<Disturbance>,
     fenced: BTreeMap<Host, u64>,
@@ -284,6 +286,11 @@ impl Board {
         self.lock().progressed_ms
     }
 
+    /// The last moment that there was.
+    pub fn last_moment(&self) -> Moment {
+        Moment(self.lock().moment)
+    }
+
     pub fn moment(&self) -> Moment {
         let mut state = self.lock();
         state.moment += 1;
@@ -306,10 +313,16 @@ impl Board {
     }
 
     /// A request to end a transaction leaves; its place in the history is for [`Board::end_answered`].
-    pub fn end_asked(&self, record: EndRecord) -> usize {
+    pub fn end_asked(&self, host: Host, record: EndRecord) -> usize {
         let mut state = self.lock();
+        state.end_hosts.push(host);
         state.history.ends.push(record);
         state.history.ends.len() - 1
+    }
+
+    /// Who asked for the end of each transaction, in the order of the history.
+    pub fn end_hosts(&self) -> Vec<Host> {
+        self.lock().end_hosts.clone()
     }
 
     pub fn end_answered(&self, place: usize, at: Moment) {

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use engine::env::{Env, Point};
+use reports::story::SpanKind;
 use reports::{FaultCount, FaultGrid};
 
 use crate::disk::{Fate, SimDisk, SyncTime};
@@ -31,6 +32,7 @@ use crate::evidence::Crash;
 use crate::net::{FrameFault, Latency, Which};
 use crate::plan::{Host, Phase, Plan};
 use crate::points::PointAction;
+use crate::story::{Diary, Struck};
 use crate::trace::{Kind, Trace};
 use board::Board;
 
@@ -145,6 +147,8 @@ pub struct World<'a> {
     /// Files with a wrong bit, by fault.
     rotten: BTreeMap<usize, PathBuf>,
     crashes: Vec<Crash>,
+    /// For a story, should one be told.
+    pub diary: Diary,
     states: BTreeMap<&'static str, u64>,
 }
 
@@ -191,6 +195,7 @@ impl<'a> World<'a> {
             orphans: BTreeMap::new(),
             rotten: BTreeMap::new(),
             crashes: Vec::new(),
+            diary: Diary::default(),
             states: BTreeMap::new(),
         }
     }
@@ -247,15 +252,18 @@ impl<'a> World<'a> {
         self.sim.step().map_err(|error| error.to_string())?;
         self.steps += 1;
         self.trace.set_step(self.steps);
+        self.diary.tick(self.board.last_moment(), now);
         for request in self.around.points.take_requests() {
             let host = request.host.parse().unwrap_or_else(|error| panic!("a point names a host: {error}"));
             match self.promises.remove(&request.id) {
                 Some(Promise::Crash { kind, down_ms }) => {
                     self.reached_by_crash(request.point);
+                    self.diary.because(format!("at {}", request.point.name()));
                     self.take_down(host, kind, down_ms);
                 }
                 Some(Promise::Pause { taker, for_ms }) => {
                     self.reached_by_pause(request.point);
+                    self.diary.because(format!("at {}", request.point.name()));
                     self.paused(host, taker, for_ms);
                 }
                 None => panic!("{host} froze at {} and nobody knows why", request.point.name()),
@@ -270,6 +278,7 @@ impl<'a> World<'a> {
         }
         for (host, why) in self.board.take_restarts() {
             self.trace.record(&host.to_string(), Kind::Fault, "restart", why.as_bytes());
+            self.diary.because(why);
             self.take_down(host, CrashKind::Kill, 50);
         }
         Ok(())
@@ -335,6 +344,7 @@ impl<'a> World<'a> {
             }
         }
         self.trace.record("world", Kind::Fault, "heal", &[]);
+        self.diary.phase("heal", self.now_ms());
     }
 
     /// Nothing in the world has an effect any more.
@@ -433,6 +443,7 @@ impl<'a> World<'a> {
             return;
         }
         let turn = self.turn(host, Status::Down);
+        self.diary.stopped(self.now_ms(), host, SpanKind::Down, kind.name());
         let state = &self.hosts[&host];
         let draw = counted(self.plan.root(), "power cut", &state.name, turn);
         let fate = match kind {
@@ -469,6 +480,7 @@ impl<'a> World<'a> {
 
     fn start(&mut self, host: Host) {
         self.turn(host, Status::Up);
+        self.diary.went_on(self.now_ms(), host);
         self.hosts[&host].env.bounce(&mut self.sim);
     }
 
@@ -561,6 +573,24 @@ impl<'a> World<'a> {
             }
         }
         states
+    }
+
+    /// Every host that there is.
+    pub fn hosts(&self) -> Vec<Host> {
+        self.hosts.keys().copied().collect()
+    }
+
+    /// The faults whose moment came.
+    pub fn struck(&self) -> Vec<Struck<'a>> {
+        let all = self.accounts.iter().zip(&self.plan.faults).enumerate();
+        all.filter(|(_, (account, _))| account.injected)
+            .map(|(id, (account, spec))| Struck {
+                spec,
+                began_ms: account.began_ms,
+                ended_ms: account.ended_ms,
+                effective: self.around.effects.get(id).effective > 0,
+            })
+            .collect()
     }
 
     pub fn take_crashes(&mut self) -> Vec<Crash> {

@@ -35,14 +35,17 @@ impl Transport for Observed {
                 RequestKind::EndTxn(end) => Some((
                     end.transactional_id.to_string(),
                     end.committed,
-                    self.board.end_asked(EndRecord {
-                        transactional_id: end.transactional_id.to_string(),
-                        producer_id: ProducerId(end.producer_id.0),
-                        epoch: ProducerEpoch(end.producer_epoch),
-                        commit: end.committed,
-                        asked: self.board.moment(),
-                        answered: None,
-                    }),
+                    self.board.end_asked(
+                        self.host,
+                        EndRecord {
+                            transactional_id: end.transactional_id.to_string(),
+                            producer_id: ProducerId(end.producer_id.0),
+                            epoch: ProducerEpoch(end.producer_epoch),
+                            commit: end.committed,
+                            asked: self.board.moment(),
+                            answered: None,
+                        },
+                    ),
                 )),
                 _ => None,
             };

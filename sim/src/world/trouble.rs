@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use engine::env::Point;
+use reports::story::SpanKind;
 
 use super::{CrashKind, Due, Promise, Status, World};
 use crate::entropy::counted;
@@ -146,6 +147,7 @@ impl World<'_> {
             return;
         }
         let turn = self.turn(host, Status::Paused);
+        self.diary.stopped(self.now_ms(), host, SpanKind::Paused, "pause");
         let now = self.now_ms();
         if let Some(taker) = taker {
             self.at(now + for_ms / 4, Due::TakeOver { from: host, to: taker, turn });
@@ -155,6 +157,7 @@ impl World<'_> {
 
     pub(super) fn thaw(&mut self, host: Host) {
         self.turn(host, Status::Up);
+        self.diary.went_on(self.now_ms(), host);
         let state = &self.hosts[&host];
         self.trace.record(&state.name, Kind::Fault, "thaw", &[]);
         state.env.thaw();
