@@ -53,6 +53,30 @@ pub struct GateReport {
     /// The folder that holds this document and the plans.
     #[serde(default)]
     pub run_dir: String,
+    /// Seeds with a violation.
+    #[serde(default)]
+    pub seeds_failed: u64,
+    /// Which campaign this is, or is a part of.
+    #[serde(default)]
+    pub campaign: Option<Campaign>,
+}
+
+/// What makes a campaign: shards of one campaign can be merged, and an interrupted one can be gone on with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Campaign {
+    pub pipelines: Vec<String>,
+    /// The seeds, shards taken together: from `seed_first` up to and without `seed_end`.
+    pub seed_first: u64,
+    pub seed_end: u64,
+    /// Forced; else each seed has its own.
+    #[serde(default)]
+    pub tier: Option<Tier>,
+    /// Everything that can be tried must have been: the default gate.
+    pub whole: bool,
+    /// Each so many seeds one runs twice.
+    pub double_every: usize,
+    /// A digest of the program.
+    pub build: String,
 }
 
 /// Seeds run in each tier.
@@ -96,6 +120,8 @@ impl GateReport {
             interrupted: false,
             shard: None,
             run_dir: String::new(),
+            seeds_failed: 0,
+            campaign: None,
         }
     }
 
@@ -140,9 +166,34 @@ impl GateReport {
         self.verdict = self.verdict.max(Verdict::Inconclusive);
     }
 
-    /// Puts violations into their order and fills in what the whole supports; call once, at the end.
+    /// Adds a shard of the same campaign: its counts, its determinism; violations are the caller's to group.
+    pub fn add_shard(&mut self, shard: &GateReport) {
+        self.seeds_asked += shard.seeds_asked;
+        self.seeds_run += shard.seeds_run;
+        self.tiers.race += shard.tiers.race;
+        self.tiers.soak += shard.tiers.soak;
+        // Shards run side by side.
+        self.wall_ms = self.wall_ms.max(shard.wall_ms);
+        self.virtual_ms += shard.virtual_ms;
+        self.steps += shard.steps;
+        self.records.add(&shard.records);
+        self.panes.add(&shard.panes);
+        for (name, count) in &shard.faults {
+            self.faults.entry(name.clone()).or_default().add(count);
+        }
+        let sums = [(&mut self.states, &shard.states), (&mut self.examined, &shard.examined)];
+        for (sum, part) in sums {
+            part.iter().for_each(|(name, count)| *sum.entry(name.clone()).or_default() += count);
+        }
+        self.breakdown.merge(&shard.breakdown);
+        self.determinism.doubled += shard.determinism.doubled;
+        self.determinism.mismatches += shard.determinism.mismatches;
+        self.interrupted |= shard.interrupted;
+        self.verdict = self.verdict.max(shard.verdict);
+    }
+
+    /// Fills in what the whole supports; call once, at the end.
     pub fn finish(&mut self) {
-        self.violations.sort_by(|a, b| (&a.pipeline, a.seed, &a.property).cmp(&(&b.pipeline, b.seed, &b.property)));
         self.speed = Speed::of(self.wall_ms, self.virtual_ms, self.seeds_run, self.records.ingested);
         let clean = self.violations.is_empty() && self.seeds_run > 0;
         self.failure_rate_below = clean.then(|| 3.0 / self.seeds_run as f64);

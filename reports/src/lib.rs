@@ -36,7 +36,7 @@ pub mod violation;
 
 pub use bench::BenchReport;
 pub use breakdown::{Breakdown, FaultGrid, Part, Speed};
-pub use gate::GateReport;
+pub use gate::{Campaign, GateReport};
 pub use repro::ReproReport;
 pub use run::RunReport;
 pub use seed::{FaultCount, PaneCounts, RecordCounts, SeedReport, Tier};

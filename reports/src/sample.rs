@@ -66,6 +66,7 @@ pub fn violation() -> Violation {
         story: vec![" 14.120s  worker-1: power-cut".into(), " 14.480s  worker-1: restores to offset 40".into()],
         shrunk_plan: format!("{RUN_DIR}/7312.shrunk.plan.toml"),
         shrunk: Some(crate::story::Shrunk { faults: 2, events: 6, partitions: 1, hosts: 1, ..Default::default() }),
+        seeds: vec![41, 7312, 7400],
         ..Violation::default()
     }
 }
@@ -87,6 +88,7 @@ pub fn violated() -> GateReport {
     bad.verdict = Verdict::Violation;
     bad.violations.push(violation());
     report.add(&bad);
+    report.seeds_failed = 1;
     report.inconclusive("1 of 150 seeds ran before it was interrupted");
     report.interrupted = true;
     report.wall_ms = 700;

@@ -14,6 +14,8 @@ use crate::{
 
 /// Violations told in full; the others are counted.
 const VIOLATIONS_SHOWN: usize = 5;
+/// Seeds named that failed as the one that is told.
+const SEEDS_SHOWN: usize = 8;
 
 /// The report of a campaign. `next` is the command to type now.
 pub fn gate(report: &GateReport, next: &str) -> String {
@@ -218,6 +220,13 @@ pub fn story(violation: &Violation) -> String {
     for event in &violation.story {
         line(format_args!("  {event}"));
     }
+    let others: Vec<u64> = violation.seeds.iter().copied().filter(|seed| *seed != violation.seed).collect();
+    if !others.is_empty() {
+        let shown: Vec<String> = others.iter().take(SEEDS_SHOWN).map(u64::to_string).collect();
+        let more = if others.len() > SEEDS_SHOWN { ", …" } else { "" };
+        let seeds = plural(others.len(), "other seed");
+        line(format_args!("  the fastest of its kind; so failed {seeds}: {}{more}", shown.join(", ")));
+    }
     if !violation.reproduce.is_empty() {
         line(format_args!("reproduce: {}", violation.reproduce));
     }
@@ -269,12 +278,10 @@ pub(crate) fn gate_sentence(report: &GateReport) -> String {
         Verdict::Inconclusive if report.interrupted => format!("interrupted; no property was violated in {runs}"),
         Verdict::Inconclusive => format!("no property was violated in {runs}, and not all was tried"),
         Verdict::Violation => {
-            let failed: std::collections::BTreeSet<(&str, u64)> =
-                report.violations.iter().map(|violation| (violation.pipeline.as_str(), violation.seed)).collect();
             let properties: std::collections::BTreeSet<&str> =
                 report.violations.iter().map(|violation| violation.property.as_str()).collect();
             let properties: Vec<&str> = properties.into_iter().collect();
-            format!("{} of {seeds} broke: {}", count(failed.len() as u64), properties.join(", "))
+            format!("{} of {seeds} broke: {}", count(report.seeds_failed), properties.join(", "))
         }
         Verdict::Nondeterministic => {
             format!(

@@ -42,6 +42,15 @@ pub struct Violation {
     /// What happened before, one line each: virtual time and event.
     #[serde(default)]
     pub story: Vec<String>,
+    /// Equal for what is taken to be one failure; a report keeps one violation of each, that of the fastest seed.
+    #[serde(default)]
+    pub fingerprint: String,
+    /// Every seed with this fingerprint, this one included.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
+    /// How many steps this seed took; 0 when it did not end by itself.
+    #[serde(default)]
+    pub steps: u64,
 }
 
 impl Violation {

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use engine::stream::{Pipeline, PipelineError};
+use engine::stream::{Pipeline, PipelineError, Source};
 use engine::types::Millis;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,16 @@ pub trait Workload: Send + Sync {
 
     /// What the output must be for this source log. `log`: committed records only, per partition in offset order.
     fn expected(&self, shape: &Shape, log: &[LogRecord]) -> Expected;
+
+    /// Whether [`Workload::expected`] is an answer; without one, live and replay are compared with each other only.
+    fn has_expected(&self) -> bool {
+        true
+    }
+
+    /// Whether a record is an event: those that are none do not move the watermark.
+    fn is_event(&self, shape: &Shape, record: &LogRecord) -> bool {
+        self.expected(shape, std::slice::from_ref(record)).rejected == 0
+    }
 
     /// An output record, decoded without the engine.
     ///
@@ -108,6 +118,14 @@ pub struct Shape {
     /// How far behind the highest event time the watermark stays.
     pub bound: Millis,
     pub allowed_lateness: Millis,
+}
+
+impl Shape {
+    /// The source of this shape.
+    #[must_use]
+    pub fn source(&self, topic: &str) -> Source {
+        Source { topic: topic.to_owned(), partitions: self.partitions, bound: self.bound }
+    }
 }
 
 /// What makes an event hard for an engine.
@@ -300,6 +318,12 @@ pub struct LogRecord {
 }
 
 impl LogRecord {
+    /// The value as text; empty where there is none or it is not UTF-8.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.value.as_deref().and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
+    }
+
     /// The watermark that this record sets, if it is a marker.
     #[must_use]
     pub fn watermark(&self) -> Option<i64> {

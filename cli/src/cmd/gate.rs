@@ -1,12 +1,15 @@
-//! `segno gate`: many seeds, one verdict.
+//! `segno gate`: many seeds, one verdict. A campaign can be run in shards, which are merged, and gone on with after it was
+//! interrupted.
+
+#![expect(clippy::disallowed_methods, reason = "the command is above the engine: it reads and copies files")]
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use reports::{GateReport, Tier, text};
-use sim::campaign::{self, Settings};
+use sim::campaign::{self, Journal, Settings};
 
 use crate::exit::{Exit, NothingSelected, Usage};
 use crate::mutants::Choice;
@@ -57,9 +60,21 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = units::duration, env = "SEGNO_TIME_BUDGET", hide_env_values = true)]
     time_budget: Option<Duration>,
 
-    /// Run the I-th of N equal parts of the seeds
+    /// No seed begins once so many have failed
+    #[arg(long, value_name = "N")]
+    until_failures: Option<NonZeroUsize>,
+
+    /// Run the I-th of N equal parts of the seeds; --merge puts the parts together
     #[arg(long, value_name = "I/N", value_parser = units::shard)]
     shard: Option<(usize, usize)>,
+
+    /// Go on with the campaign in this folder, which was interrupted or ran out of time
+    #[arg(long, value_name = "DIR", conflicts_with_all = SELECTION)]
+    resume: Option<PathBuf>,
+
+    /// Run nothing: merge the reports of shards in these folders, and judge the whole
+    #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = SELECTION_OR_RESUME)]
+    merge: Option<Vec<PathBuf>>,
 
     /// The folder for the report and the plans of violations; a new one under runs/ by default
     #[arg(long, value_name = "DIR")]
@@ -73,12 +88,20 @@ pub struct Args {
     json: bool,
 }
 
+/// What says which seeds a campaign has; one that goes on has them in its journal.
+const SELECTION: [&str; 6] = ["pipeline", "seeds", "count", "seed_base", "tier", "shard"];
+const SELECTION_OR_RESUME: [&str; 10] =
+    ["pipeline", "seeds", "count", "seed_base", "tier", "shard", "resume", "jobs", "time_budget", "until_failures"];
+
 const EXAMPLES: &str = "\
 Examples:
   segno gate
   segno gate --pipeline clickstream-sessions --count 1000 --time-budget 10m
   segno gate --seeds 300..450 --tier race --jobs 2
-  segno gate --count 3000 --shard 2/4 --json > shard-2.json";
+  segno gate --until-failures 1 --count 100000 --time-budget 8h
+  segno gate --resume runs/20261121-031007-gate
+  segno gate --count 3000 --shard 2/4 --out shard-2
+  segno gate --merge shard-1 shard-2 shard-3 shard-4";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum TierChoice {
@@ -99,32 +122,120 @@ impl TierChoice {
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     args.mutant.apply()?;
-    let settings = settings(&args)?;
+    if let Some(folders) = &args.merge {
+        return merge(&args, folders);
+    }
+    let (settings, journal) = match &args.resume {
+        Some(dir) => resume(&args, dir)?,
+        None => {
+            let settings = settings(&args)?;
+            let journal = Journal::create(&settings.out_dir, settings.campaign(), settings.shard)
+                .with_context(|| format!("cannot write a journal in {}", settings.out_dir.display()))?;
+            (settings, journal)
+        }
+    };
     let stop = interrupt::flag();
     let mut progress = Progress::new("gate", "seeds");
     let mut shown = |now: &campaign::Progress| {
-        let remark = match now.violations {
-            0 => "no violation".to_owned(),
-            1 => "1 violation".to_owned(),
-            more => format!("{more} violations"),
+        let remark = match (now.failed, now.failures) {
+            (0, _) => "no violation".to_owned(),
+            (1, _) => "1 seed failed".to_owned(),
+            (failed, 1) => format!("{failed} seeds failed, all alike"),
+            (failed, kinds) => format!("{failed} seeds failed in {kinds} ways"),
         };
         progress.set(now.done as u64, now.total as u64, now.elapsed, &remark);
     };
-    let mut report = campaign::run(&settings, &stop, &mut shown).context("the campaign could not go on")?;
+    let report = campaign::run(&settings, Some(journal), &stop, &mut shown).context("the campaign could not go on")?;
     progress.finish();
-    report.run_dir = settings.out_dir.display().to_string();
-    for violation in &mut report.violations {
-        violation.reproduce += &args.mutant.suffix();
+    conclude(&args, report, &settings.out_dir)
+}
+
+/// Writes the report and what is made of it into the run's folder, and says it.
+fn conclude(args: &Args, mut report: GateReport, dir: &Path) -> anyhow::Result<Exit> {
+    report.run_dir = dir.display().to_string();
+    if args.merge.is_none() {
+        for violation in &mut report.violations {
+            violation.reproduce += &args.mutant.suffix();
+        }
     }
-    runs::write_report(&settings.out_dir, &report)?;
-    let next = next(&args, &report);
-    artifacts::write(&settings.out_dir, &report, &next)?;
+    runs::write_report(dir, &report)?;
+    let next = next(args, &report);
+    artifacts::write(dir, &report, &next)?;
     if args.json {
         output::json(&report)?;
     } else {
         output::text(&text::gate(&report, &next))?;
     }
     Ok(Exit::from(&report))
+}
+
+/// The campaign in `dir`, with its journal. Which seeds it has is in the journal; how long and how many at a time is new.
+fn resume(args: &Args, dir: &Path) -> anyhow::Result<(Settings, Journal)> {
+    let build = build(args)?;
+    let journal = Journal::resume(dir, &build).map_err(|error| Usage(error.to_string()))?;
+    let campaign = journal.campaign.clone();
+    for name in &campaign.pipelines {
+        pipelines::one(name)?;
+    }
+    output::note(format_args!("going on in {}: {} seeds are done", dir.display(), journal.seeds_done()));
+    let settings = Settings {
+        pipelines: campaign.pipelines,
+        seeds: campaign.seed_first..campaign.seed_end,
+        tier: campaign.tier,
+        shard: journal.shard,
+        double_every: campaign.double_every,
+        require_everything: campaign.whole,
+        build,
+        ..running(args, args.time_budget, dir.to_owned())?
+    };
+    Ok((settings, journal))
+}
+
+/// Merges the shards in `folders` into a run of its own.
+fn merge(args: &Args, folders: &[PathBuf]) -> anyhow::Result<Exit> {
+    let parts: Vec<(String, GateReport)> = folders.iter().map(|dir| part(dir)).collect::<anyhow::Result<_>>()?;
+    let mut report = campaign::merge(&parts).map_err(|error| Usage(error.to_string()))?;
+    let out = runs::create(args.out.as_deref(), "gate")?;
+    for violation in &mut report.violations {
+        // Where the shard ran, its folder may have had another name.
+        for file in [&mut violation.plan, &mut violation.story_file] {
+            let Some(name) = Path::new(file.as_str()).file_name() else { continue };
+            let Some(from) = folders.iter().map(|dir| dir.join(name)).find(|path| path.is_file()) else { continue };
+            let to = out.join(name);
+            if from != to {
+                std::fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+            }
+            violation.reproduce = violation.reproduce.replace(file.as_str(), &to.display().to_string());
+            *file = to.display().to_string();
+        }
+    }
+    conclude(args, report, &out)
+}
+
+/// A shard's report: `run.json` in a folder, or a file that `--json` was written to.
+fn part(path: &Path) -> anyhow::Result<(String, GateReport)> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        schema: String,
+    }
+    let file = if path.is_dir() { path.join("run.json") } else { path.to_owned() };
+    let wrong = |problem: String| Usage(format!("{}: {problem}", file.display()));
+    let text = std::fs::read_to_string(&file)
+        .map_err(|error| wrong(format!("{error}; name the folder that a gate wrote its report to")))?;
+    let Head { schema } = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    if schema != reports::gate::SCHEMA {
+        return Err(
+            wrong(format!("it is of schema {schema:?}, and this build reads {:?}", reports::gate::SCHEMA)).into()
+        );
+    }
+    let report = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    Ok((path.display().to_string(), report))
+}
+
+/// A digest of this program, and the mutant that it runs.
+fn build(args: &Args) -> anyhow::Result<String> {
+    let digest = campaign::build_of(&std::env::current_exe()?).context("cannot read this program")?;
+    Ok(digest + &args.mutant.suffix())
 }
 
 fn settings(args: &Args) -> anyhow::Result<Settings> {
@@ -140,31 +251,45 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     }
     let asked_for_seeds = args.seeds.is_some() || args.count.is_some();
     let time_budget = args.time_budget.or((!asked_for_seeds).then_some(BUDGET_DEFAULT));
+    let out = runs::create(args.out.as_deref(), "gate")?;
+    Ok(Settings {
+        pipelines,
+        seeds,
+        tier: args.tier.forced(),
+        shard: args.shard,
+        require_everything: is_whole(args, count),
+        build: build(args)?,
+        ..running(args, time_budget, out)?
+    })
+}
+
+/// How a campaign is run, whatever its seeds are.
+fn running(args: &Args, time_budget: Option<Duration>, out_dir: PathBuf) -> anyhow::Result<Settings> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let program = std::env::current_exe().context("cannot find this program, to start seed workers")?;
     let program = program.to_str().context("this program's path is not UTF-8")?.to_owned();
     Ok(Settings {
-        pipelines,
-        seeds: seeds.collect(),
-        tier: args.tier.forced(),
+        pipelines: Vec::new(),
+        seeds: 0..0,
+        tier: None,
         jobs: args.jobs.map_or(cores, NonZeroUsize::get),
         time_budget,
-        shard: args.shard,
+        until_failures: args.until_failures,
+        shard: None,
         seed_limit: SEED_LIMIT,
         double_every: DOUBLE_EVERY,
-        out_dir: runs::create(args.out.as_deref(), "gate")?,
+        out_dir,
         worker: [program, "seed-worker".to_owned()].into_iter().chain(args.mutant.arguments()).collect(),
-        require_everything: is_whole(args, count),
+        worker_env: Vec::new(),
+        require_everything: false,
+        build: String::new(),
     })
 }
 
-/// Whether this is the default gate or more than it: then everything that can be tried must have been.
+/// Whether this is the default gate or more than it: then everything that can be tried must have been. Of shards it is
+/// asked when they are merged.
 fn is_whole(args: &Args, count: u64) -> bool {
-    args.pipeline == "all"
-        && args.seeds.is_none()
-        && args.tier == TierChoice::Mixed
-        && args.shard.is_none()
-        && count >= COUNT_DEFAULT
+    args.pipeline == "all" && args.seeds.is_none() && args.tier == TierChoice::Mixed && count >= COUNT_DEFAULT
 }
 
 /// The command to type after this report.
@@ -172,8 +297,14 @@ fn next(args: &Args, report: &GateReport) -> String {
     if let Some(violation) = report.violations.first() {
         return violation.reproduce.clone();
     }
+    if args.merge.is_none() && report.seeds_run < report.seeds_asked {
+        return format!("segno gate --resume {}", report.run_dir);
+    }
+    if report.shard.is_some() {
+        return "segno gate --merge, with the folders of all shards".to_owned();
+    }
     let pipeline = if args.pipeline == "all" { String::new() } else { format!(" --pipeline {}", args.pipeline) };
-    let base = args.seeds.as_ref().map_or(args.seed_base + report.seeds_asked, |seeds| seeds.end);
+    let base = report.campaign.as_ref().map_or(0, |campaign| campaign.seed_end);
     format!("segno gate{pipeline} --seed-base {base} --count {} --time-budget 10m", report.seeds_asked.max(1) * 10)
 }
 
@@ -201,7 +332,8 @@ mod tests {
         };
         assert!(whole(""));
         assert!(whole("--count 300"));
-        for part in ["--count 10", "--tier race", "--seeds 0..500", "--shard 1/2", "--pipeline clickstream-minutes"] {
+        assert!(whole("--count 300 --shard 1/2"), "of the shards together it is asked");
+        for part in ["--count 10", "--tier race", "--seeds 0..500", "--pipeline clickstream-minutes"] {
             assert!(!whole(part), "{part}");
         }
     }
@@ -209,7 +341,11 @@ mod tests {
     #[test]
     fn the_next_command_goes_on_after_these_seeds() {
         let mut report = GateReport::new(vec!["p".into()], 150);
+        report.campaign = Some(reports::Campaign { seed_end: 250, ..Default::default() });
+        report.run_dir = "runs/x".into();
         let args = parse("--seed-base 100");
+        assert_eq!(next(&args, &report), "segno gate --resume runs/x");
+        report.seeds_run = 150;
         assert_eq!(next(&args, &report), "segno gate --seed-base 250 --count 1500 --time-budget 10m");
         report.violations.push(reports::Violation { reproduce: "segno repro x".into(), ..Default::default() });
         assert_eq!(next(&args, &report), "segno repro x");

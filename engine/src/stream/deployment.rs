@@ -23,7 +23,7 @@ use super::content::{Counted, Kept, Upstream};
 use super::intake::{Decode, DedupBy, Intake};
 use super::ledger::Ledger;
 use super::outbox::Port;
-use super::pipeline::{Pipeline, Repartition, Source};
+use super::pipeline::{Pipeline, ReadRecord, Repartition, Source};
 use super::routed::{Framed, PaneFed, Router};
 use super::sink::{Markers, Onward, PaneEncoder, Route, Rows, Sink};
 use super::stages::{Accepted, Direct, Side, Task};
@@ -154,10 +154,11 @@ pub(super) struct Plan {
     pub windows: Vec<(String, WindowSpec)>,
     pub horizon: Option<Millis>,
     pub schemas: Vec<String>,
+    pub read: Box<ReadRecord>,
 }
 
 impl Plan {
-    pub fn new(name: String, source: Source) -> Plan {
+    pub fn new(name: String, source: Source, read: Box<ReadRecord>) -> Plan {
         Plan {
             name,
             source,
@@ -166,6 +167,7 @@ impl Plan {
             windows: Vec::new(),
             horizon: None,
             schemas: Vec::new(),
+            read,
         }
     }
 

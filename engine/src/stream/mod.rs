@@ -35,7 +35,9 @@ pub use aggregate::{Aggregate, CodecError, Pane, PaneRef, RecordTime, Tie};
 pub use deployment::Deployment;
 pub use intake::{AvroDecoder, Decode, DecodeError, Decoder, Filter, Map, Schemas};
 pub use outbox::Outbox;
-pub use pipeline::{Keyed, PaneStream, Panes, PayloadCodec, Pipeline, PipelineError, Source, Stream, Windowed};
+pub use pipeline::{
+    Keyed, PaneStream, Panes, PayloadCodec, Pipeline, PipelineError, Reading, Source, Stream, Windowed,
+};
 pub use sink::PaneEncoder;
 pub use task::{TaskCore, TaskFault, TaskId, TaskStats};
 pub use window::{Window, WindowSpec};

@@ -24,13 +24,13 @@
 use std::sync::Arc;
 
 use crate::record::Record;
-use crate::schema::SchemaError;
 use crate::schema::decode::{Decoders, Slot};
+use crate::schema::{Schema, SchemaError};
 use crate::types::Millis;
 
 use super::aggregate::{Aggregate, CodecError, Pane, PaneRef};
 use super::deployment::{Onto, Plan, StagePlan};
-use super::intake::{AvroDecoder, Decode, DecodeError, Decoder, DedupBy, Filter, Map};
+use super::intake::{AvroDecoder, Decode, DecodeError, Decoder, DedupBy, Filter, Map, Schemas};
 use super::routed::KeyOf;
 use super::sink::{PaneEncoder, Route};
 use super::window::{LENGTH_MAX, WindowSpec};
@@ -103,6 +103,25 @@ impl Pipeline {
         &self.plan.source
     }
 
+    /// The windows of its stages, in order.
+    pub fn windows(&self) -> impl ExactSizeIterator<Item = WindowSpec> {
+        self.plan.windows.iter().map(|(_, spec)| *spec)
+    }
+
+    /// For how long of event time a copy is recognised, where copies are dropped.
+    pub fn horizon(&self) -> Option<Millis> {
+        self.plan.horizon
+    }
+
+    /// One source record through the pipeline's own functions and nothing else of the engine: what its first windows would
+    /// group it by; `None` when it is filtered. `writers`: the schemas that values may be written with.
+    ///
+    /// # Errors
+    /// When the record is no event.
+    pub fn read(&self, record: &Record<'_>, writers: &[Schema]) -> Result<Option<Reading>, DecodeError> {
+        (self.plan.read)(record, writers)
+    }
+
     /// Adds an Avro schema that readers of the output need.
     #[must_use]
     pub fn schema(mut self, json: impl Into<String>) -> Pipeline {
@@ -110,6 +129,17 @@ impl Pipeline {
         self
     }
 }
+
+/// What the first windows of a pipeline see of a source record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// What it is grouped by.
+    pub key: Vec<u8>,
+    /// What makes copies of it known, where they are dropped.
+    pub id: Option<u128>,
+}
+
+pub(super) type ReadRecord = dyn Fn(&Record<'_>, &[Schema]) -> Result<Option<Reading>, DecodeError> + Send + Sync;
 
 /// A pipeline with a name.
 pub struct Named {
@@ -240,8 +270,28 @@ impl<D: Decode> Windowed<D> {
     /// Folds each window; `state` names the changelog.
     pub fn aggregate<A: Aggregate<In = D::Out> + Clone>(self, state: &str, aggregate: A) -> Panes<A> {
         let Keyed { stream, dedup, repartition } = self.keyed;
-        let mut plan = Plan::new(stream.name, stream.source);
         let decode = Arc::new(stream.decode);
+        let read = {
+            let decode = Arc::clone(&decode);
+            let key_of = repartition.as_ref().map(|repartition| Arc::clone(&repartition.key));
+            let id_of = dedup.as_ref().map(|dedup| Arc::clone(&dedup.id));
+            move |record: &Record<'_>, writers: &[Schema]| {
+                let mut schemas = decode.schemas();
+                writers.iter().for_each(|writer| schemas.learn(writer));
+                let Some(event) = decode.decode(record, &schemas)? else { return Ok(None) };
+                let key = match (&key_of, record.key) {
+                    (Some(key_of), _) => {
+                        let mut key = Vec::new();
+                        key_of(&event, &mut key);
+                        key
+                    }
+                    (None, Some(key)) => key.to_vec(),
+                    (None, None) => return Err(DecodeError("no key".to_owned())),
+                };
+                Ok(Some(Reading { key, id: id_of.as_ref().map(|id_of| id_of(&event)) }))
+            }
+        };
+        let mut plan = Plan::new(stream.name, stream.source, Box::new(read));
         let stage = match repartition {
             None => StagePlan::direct(&mut plan, state, self.spec, decode, dedup, aggregate.clone()),
             Some(repartition) => {

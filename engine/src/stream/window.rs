@@ -145,6 +145,14 @@ impl WindowSpec {
         self.gap
     }
 
+    /// The size of tumbling windows; `None` for sessions.
+    pub fn size(&self) -> Option<Millis> {
+        match self.kind {
+            Kind::Tumbling { size } => Some(Millis(size)),
+            Kind::Sessions { .. } => None,
+        }
+    }
+
     /// Whether a cell stays one when a record is taken out of it.
     pub(super) fn never_splits(&self) -> bool {
         matches!(self.kind, Kind::Tumbling { .. })

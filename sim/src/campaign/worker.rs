@@ -1,7 +1,7 @@
 //! Seed workers: the process that answers jobs, and the handle by which the campaign holds one.
 //!
-//! In: a [`Job`] a line on stdin. Out: a `SeedReport` a line on stdout; whatever else a worker says goes to stderr, whose
-//! end is kept for the day it dies.
+//! In: a [`Job`] a line on stdin. Out: a `SeedReport` a line on stdout; the end of whatever else a worker says, there or on
+//! stderr, is kept for the day it dies.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Write};
@@ -40,6 +40,8 @@ pub fn worker_main(workloads: &[Arc<dyn Workload>]) -> io::Result<()> {
         if let (Some(path), Some(trace)) = (&job.trace, &run.trace) {
             std::fs::write(path, trace)?;
         }
+        // On a line of its own, whatever was printed before.
+        stdout.write_all(b"\n")?;
         serde_json::to_writer(&mut stdout, &run.report)?;
         stdout.write_all(b"\n")?;
         stdout.flush()?;
@@ -52,6 +54,8 @@ pub(crate) enum Answer {
     Report(Box<SeedReport>),
     /// No answer within the limit; the process was killed.
     Hang,
+    /// The campaign was stopped; the process was killed.
+    GivenUp,
     /// The process ended instead: how, and the end of what it said.
     Died(String),
 }
@@ -64,16 +68,21 @@ pub(crate) struct Worker {
     said: Arc<Mutex<VecDeque<String>>>,
 }
 
-/// How many lines of a worker's stderr are kept.
+/// How many lines of what a worker says besides its answers are kept.
 const SAID_LINES_MAX: usize = 30;
+/// How an answer begins.
+const ANSWER: &str = "{\"pipeline\":";
+/// How often a waiting campaign looks whether it was stopped.
+const GIVE_UP_EVERY: Duration = Duration::from_millis(50);
 
 impl Worker {
     /// Starts a worker. `elsewhere` gives it another time zone than ours, so that a doubled seed would notice.
-    pub(crate) fn start(command: &[String], elsewhere: bool) -> io::Result<Worker> {
+    pub(crate) fn start(command: &[String], env: &[(String, String)], elsewhere: bool) -> io::Result<Worker> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no worker command"))?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(env.iter().map(|(name, value)| (name, value)));
         if elsewhere {
             command.env("TZ", "Asia/Kathmandu");
         }
@@ -94,18 +103,14 @@ impl Worker {
         let kept = said.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                if kept.len() == SAID_LINES_MAX {
-                    kept.pop_front();
-                }
-                kept.push_back(line);
+                keep(&kept, line);
             }
         });
         Ok(Worker { child, stdin: Some(stdin), lines, said })
     }
 
-    /// Runs one job. After anything but a report the worker is dead, and another must be started.
-    pub(crate) fn run(&mut self, job: &Job, limit: Duration) -> Answer {
+    /// Runs one job, until `give_up`. After anything but a report the worker is dead, and another must be started.
+    pub(crate) fn run(&mut self, job: &Job, limit: Duration, give_up: &dyn Fn() -> bool) -> Answer {
         let mut line = serde_json::to_string(job).expect("a job is plain data");
         line.push('\n');
         let sent = match &mut self.stdin {
@@ -115,18 +120,33 @@ impl Worker {
         if let Err(error) = sent {
             return self.died(&format!("it took no job: {error}"));
         }
-        match self.lines.recv_timeout(limit) {
-            Ok(Ok(line)) => match serde_json::from_str(&line) {
-                Ok(report) => Answer::Report(Box::new(report)),
-                Err(error) => self.died(&format!("it answered with something else ({error}): {line}")),
-            },
-            Ok(Err(error)) => self.died(&format!("its answer could not be read: {error}")),
-            Err(RecvTimeoutError::Timeout) => {
-                self.end();
-                Answer::Hang
+        let until = Instant::now() + limit;
+        loop {
+            let wait = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(wait.min(GIVE_UP_EVERY)) {
+                // A worker inside a test's process shares stdout with the test.
+                Ok(Ok(line)) if !line.starts_with(ANSWER) => self.hear(line),
+                Ok(Ok(line)) => match serde_json::from_str(&line) {
+                    Ok(report) => return Answer::Report(Box::new(report)),
+                    Err(error) => return self.died(&format!("it answered with something else ({error}): {line}")),
+                },
+                Ok(Err(error)) => return self.died(&format!("its answer could not be read: {error}")),
+                Err(RecvTimeoutError::Disconnected) => return self.died("it ended"),
+                Err(RecvTimeoutError::Timeout) if give_up() => {
+                    self.end();
+                    return Answer::GivenUp;
+                }
+                Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
+                    self.end();
+                    return Answer::Hang;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
             }
-            Err(RecvTimeoutError::Disconnected) => self.died("it ended"),
         }
+    }
+
+    fn hear(&self, line: String) {
+        keep(&self.said, line);
     }
 
     fn died(&mut self, how: &str) -> Answer {
@@ -148,6 +168,14 @@ impl Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn keep(said: &Mutex<VecDeque<String>>, line: String) {
+    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.len() == SAID_LINES_MAX {
+        said.pop_front();
+    }
+    said.push_back(line);
 }
 
 impl Drop for Worker {

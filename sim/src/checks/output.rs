@@ -109,7 +109,7 @@ pub fn compare(property: &'static str, case: &Case<'_>, left: &Side<'_>, right: 
             window_start_ms: first.window_start,
             live: case.live.table.get(first).cloned(),
             replay: case.replay.table.get(first).cloned(),
-            expected: case.expected.table.get(first).cloned(),
+            expected: case.expected.table.get(first).filter(|_| case.workload.has_expected()).cloned(),
             rows_different,
             causes: case.source.causes(first, case.workload, case.shape),
         });

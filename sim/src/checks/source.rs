@@ -1,6 +1,7 @@
 //! The source topic as the checks see it: its committed records, and the watermark before each.
 //!
-//! Invariant: a partition's watermark before an offset is a function of the committed, decodable records before it.
+//! Invariant: a partition's watermark before an offset is a function of the committed, decodable records before it. Which
+//! ones are, is asked of the workload.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +43,7 @@ impl Source {
                 steps.push((record.offset, watermark));
                 if let Some(marker) = record.watermark() {
                     watermark = watermark.max(marker);
-                } else if decodable(workload, shape, &record) {
+                } else if workload.is_event(shape, &record) {
                     watermark = watermark.max(record.timestamp.saturating_sub(shape.bound.0));
                 }
                 source.records.push(record);
@@ -107,11 +108,6 @@ pub fn frame(entry: &Entry) -> Option<(i32, i64, i64)> {
     let (offset, rest) = rest.split_first_chunk::<8>()?;
     let (own, _) = rest.split_first_chunk::<8>()?;
     Some((i32::from_be_bytes(*partition), i64::from_be_bytes(*offset), i64::from_be_bytes(*own)))
-}
-
-/// Undecodable records do not move the watermark. Whether one is, is asked of the independent function.
-fn decodable(workload: &dyn Workload, shape: &Shape, record: &LogRecord) -> bool {
-    workload.expected(shape, std::slice::from_ref(record)).rejected == 0
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ fn breaks(report: &SeedReport, fingerprint: &str) -> bool {
 fn run(settings: &Settings, lane: &mut Option<Worker>, plan: &Plan, limit: Duration) -> Option<SeedReport> {
     let worker = match lane {
         Some(worker) => worker,
-        None => lane.insert(Worker::start(&settings.worker, false).ok()?),
+        None => lane.insert(Worker::start(&settings.worker, &[], false).ok()?),
     };
     let job = Job {
         pipeline: plan.pipeline.clone(),
@@ -150,9 +150,9 @@ fn run(settings: &Settings, lane: &mut Option<Worker>, plan: &Plan, limit: Durat
         trace: None,
         tell: false,
     };
-    match worker.run(&job, limit) {
+    match worker.run(&job, limit, &|| false) {
         Answer::Report(report) => Some(*report),
-        Answer::Hang | Answer::Died(_) => {
+        Answer::Hang | Answer::Died(_) | Answer::GivenUp => {
             *lane = None;
             None
         }

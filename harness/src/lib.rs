@@ -1,0 +1,76 @@
+//! Gate your own topology from `cargo test`: the topology, a generator of its events, and what must come out, or nothing.
+//!
+//! Each seed is a cluster of its own in simulated time: the topology runs live on the real engine while hosts crash, links
+//! break, disks tear, and events come late, out of order and twice. Then its log is replayed, under faults again. The
+//! replay must equal the live output, both must equal what you expect, and every other property of the gate must hold.
+//!
+//! ```
+//! use segno::prelude::*;
+//!
+//! fn cents(payment: &Record<'_>) -> Result<i64, DecodeError> {
+//!     let text = payment.value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
+//!     text.parse().map_err(|_| DecodeError(format!("{text:?} is no amount")))
+//! }
+//!
+//! fn revenue(shape: &Shape) -> Result<Pipeline, PipelineError> {
+//!     Pipeline::named("revenue-per-minute")
+//!         .source(shape.source("payments"), cents)
+//!         .key_by_record()
+//!         .tumbling(Millis(60_000), shape.allowed_lateness)
+//!         .aggregate("revenue", Sum::of(|cents: &i64| *cents))
+//!         .output(json_rows(|_window, sum: &i128| json!({ "cents": *sum as i64 })))
+//! }
+//!
+//! # const TEST: &str = stringify! {
+//! #[test]
+//! # };
+//! fn revenue_replays_as_it_ran() {
+//!     segno::gate(revenue)
+//!         .events(|draw, _at| Event::new(*draw.pick(&["ada", "bob", "eve"]), draw.between(1, 900).to_string()))
+//!         .expected(|payments| json!({ "cents": payments.iter().map(|one| one.text().parse::<i64>().unwrap()).sum::<i64>() }))
+//! #       .seeds(2)
+//!         .run();
+//! }
+//! # revenue_replays_as_it_ran();
+//! ```
+//!
+//! A violation panics with its story: which key and window differ, how, which records made the difference, what struck
+//! whom, and the command that runs that one plan again. A crate that uses this needs two lines of configuration, since
+//! the simulator seeds tokio's choices; without them it does not compile, and says so:
+//!
+//! ```toml
+//! # .cargo/config.toml
+//! [build]
+//! rustflags = ["--cfg", "tokio_unstable"]
+//! rustdocflags = ["--cfg", "tokio_unstable"]
+//! ```
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `gate.rs` | the builder, and what a run does |
+//! | `topology.rs` | a user's topology as the simulator's `Workload` |
+//! | `swarm.rs` | when, where and how nasty: everything of an event that is not its content |
+//! | `answer.rs` | which records a window must hold, by plain code over the log |
+
+mod answer;
+mod gate;
+mod process;
+mod swarm;
+mod topology;
+
+pub use gate::{Gate, gate};
+pub use topology::{Event, json_rows};
+
+/// What a gate in a test needs.
+pub mod prelude {
+    pub use engine::record::Record;
+    pub use engine::stream::aggregates::*;
+    pub use engine::stream::{
+        Aggregate, CodecError, DecodeError, PayloadCodec, Pipeline, PipelineError, RecordTime, Window,
+    };
+    pub use engine::types::{Millis, Timestamp};
+    pub use serde_json::json;
+    pub use sim::workload::{Draw, LogRecord, Shape};
+
+    pub use crate::{Event, json_rows};
+}

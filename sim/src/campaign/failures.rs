@@ -1,0 +1,194 @@
+//! What failed, grouped: one violation per fingerprint, that of the seed which shows it fastest.
+//!
+//! In: seeds as they end, in any order. Out: a violation per group with all of the group's seeds, and its plan as a file.
+//!
+//! Invariant: what is kept is a function of the seeds, not of the order in which they ended.
+
+#![expect(clippy::disallowed_methods, reason = "the campaign is above the engine: it writes plans as files")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+
+use reports::{SeedReport, Story, Tier, Violation};
+
+use crate::checks::{self, deterministic};
+
+/// The failures of a campaign.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    groups: BTreeMap<String, Group>,
+    /// (pipeline, seed)
+    failed: BTreeSet<(String, u64)>,
+}
+
+#[derive(Debug)]
+struct Group {
+    violation: Violation,
+    /// The plan of the violation's seed, as text.
+    plan: Option<String>,
+    story: Option<Box<Story>>,
+    seeds: BTreeSet<u64>,
+}
+
+impl Failures {
+    /// How many seeds failed.
+    pub fn seeds(&self) -> usize {
+        self.failed.len()
+    }
+
+    /// How many different failures there are.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Takes what a seed's run found.
+    pub fn add(&mut self, seed: &SeedReport, mut violation: Violation) {
+        violation.fingerprint = violation.fingerprint();
+        violation.steps = seed.steps;
+        self.failed.insert((seed.pipeline.clone(), seed.seed));
+        let seeds = if violation.seeds.is_empty() { vec![seed.seed] } else { violation.seeds.clone() };
+        self.join(violation, seed.plan.clone(), seed.story.clone(), &seeds);
+    }
+
+    /// Takes a violation that another campaign has grouped.
+    pub fn add_grouped(&mut self, mut violation: Violation) {
+        violation.fingerprint = violation.fingerprint();
+        let seeds = if violation.seeds.is_empty() { vec![violation.seed] } else { violation.seeds.clone() };
+        self.failed.extend(seeds.iter().map(|seed| (violation.pipeline.clone(), *seed)));
+        self.join(violation, None, None, &seeds);
+    }
+
+    fn join(&mut self, violation: Violation, plan: Option<String>, story: Option<Box<Story>>, seeds: &[u64]) {
+        match self.groups.get_mut(&violation.fingerprint) {
+            None => {
+                let seeds = seeds.iter().copied().collect();
+                self.groups.insert(violation.fingerprint.clone(), Group { violation, plan, story, seeds });
+            }
+            Some(group) => {
+                group.seeds.extend(seeds);
+                if fastest(&violation) < fastest(&group.violation) {
+                    group.violation = violation;
+                    (group.plan, group.story) = (plan, story);
+                }
+            }
+        }
+    }
+
+    /// One violation per group, those that name a cause before its consequences.
+    pub fn finish(self) -> Vec<Violation> {
+        let mut kept: Vec<Violation> = self
+            .groups
+            .into_values()
+            .map(|group| Violation { seeds: group.seeds.into_iter().collect(), ..group.violation })
+            .collect();
+        kept.sort_by(|a, b| (rank(a), &a.pipeline, a.seed).cmp(&(rank(b), &b.pipeline, b.seed)));
+        kept
+    }
+
+    /// Writes plan and story of each kept violation into `dir`, and says in the violation where it is and how to run it.
+    pub fn write_plans(&mut self, dir: &Path, forced: Option<Tier>) -> io::Result<()> {
+        for Group { violation, plan, story, .. } in self.groups.values_mut() {
+            let Some(text) = plan else {
+                let tier = forced.map_or_else(String::new, |tier| format!(" --tier {tier}"));
+                violation.reproduce =
+                    format!("segno repro --pipeline {} --seed {}{tier}", violation.pipeline, violation.seed);
+                continue;
+            };
+            let path = dir.join(format!("{}.plan.toml", violation.seed));
+            std::fs::write(&path, text)?;
+            violation.plan = path.display().to_string();
+            violation.reproduce = format!("segno repro {}", violation.plan);
+            if let Some(story) = story {
+                story.reproduce.clone_from(&violation.reproduce);
+                let path = dir.join(format!("{}.story.json", violation.seed));
+                std::fs::write(&path, serde_json::to_string(story)?)?;
+                violation.story_file = path.display().to_string();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The order in which seeds of a group are preferred.
+fn fastest(violation: &Violation) -> (u64, u64) {
+    // A run that did not end by itself has no steps, and is the slowest of all.
+    (if violation.steps == 0 { u64::MAX } else { violation.steps }, violation.seed)
+}
+
+/// Two traces of one plan make everything else doubtful; then as the checks are listed: causes before consequences.
+fn rank(violation: &Violation) -> usize {
+    if violation.property == deterministic::NAME {
+        return 0;
+    }
+    let place = checks::ALL.iter().position(|check| check.name == violation.property);
+    // What no check says, a panic for one, comes before what follows from it.
+    place.map_or(1, |place| place + 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seed(number: u64, steps: u64) -> SeedReport {
+        let mut seed = SeedReport::empty("p", number, Tier::Race);
+        seed.steps = steps;
+        seed.plan = Some(format!("seed = {number}"));
+        seed
+    }
+
+    fn violation(property: &str, seed: u64) -> Violation {
+        Violation { property: property.into(), pipeline: "p".into(), seed, ..Violation::default() }
+    }
+
+    proptest! {
+        #[test]
+        fn the_fastest_seed_of_a_group_is_kept_whatever_ends_first(
+            (steps, order) in prop::collection::vec(1..6u64, 1..8)
+                .prop_flat_map(|steps| {
+                    let order: Vec<usize> = (0..steps.len()).collect();
+                    (Just(steps), Just(order).prop_shuffle())
+                })
+        ) {
+            let mut failures = Failures::default();
+            for index in order {
+                failures.add(&seed(index as u64, steps[index]), violation("durable", index as u64));
+            }
+            let kept = failures.finish();
+            prop_assert_eq!(kept.len(), 1);
+            let least = steps.iter().min().expect("at least one");
+            let first = steps.iter().position(|steps| steps == least).expect("it is there");
+            prop_assert_eq!(kept[0].seed, first as u64);
+            prop_assert_eq!(&kept[0].seeds, &(0..steps.len() as u64).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn causes_come_before_consequences_and_a_run_without_an_end_is_the_slowest() {
+        let mut failures = Failures::default();
+        for property in ["replay-equals-live", "lost-write", "no-panic", "deterministic"] {
+            failures.add(&seed(1, 0), violation(property, 1));
+        }
+        failures.add(&seed(9, 1_000), violation("no-panic", 9));
+        let kept = failures.finish();
+        let names: Vec<(&str, u64)> = kept.iter().map(|kept| (kept.property.as_str(), kept.seed)).collect();
+        assert_eq!(names, [("deterministic", 1), ("no-panic", 9), ("lost-write", 1), ("replay-equals-live", 1)]);
+    }
+
+    #[test]
+    fn only_what_is_kept_leaves_a_plan() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut failures = Failures::default();
+        for (number, steps) in [(5, 30), (3, 20), (4, 25)] {
+            failures.add(&seed(number, steps), violation("durable", number));
+        }
+        failures.write_plans(dir.path(), None).unwrap();
+        assert_eq!((failures.seeds(), failures.groups()), (3, 1));
+        let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(files, ["3.plan.toml"]);
+        let kept = failures.finish();
+        assert_eq!(kept[0].reproduce, format!("segno repro {}", dir.path().join("3.plan.toml").display()));
+    }
+}
