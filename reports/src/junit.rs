@@ -124,7 +124,9 @@ fn add_ways_back(case: &mut TestCase, broken: &[&Violation]) {
     if broken.is_empty() {
         return;
     }
-    let seeds: Vec<String> = broken.iter().map(|violation| violation.seed.to_string()).collect();
+    let alike = broken.iter().flat_map(|violation| violation.seeds.iter().copied().chain([violation.seed]));
+    let seeds: BTreeSet<u64> = alike.collect();
+    let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
     case.add_property(property("failing-seeds", seeds.join(" ")));
     for violation in broken {
         case.add_property(property("reproduce", &violation.reproduce));

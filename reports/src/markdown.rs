@@ -48,6 +48,9 @@ fn tell(page: &mut String, violation: &Violation) -> std::fmt::Result {
     let tier = if violation.tier.is_empty() { String::new() } else { format!(" ({})", violation.tier) };
     writeln!(page, "### `{}` in `{}`, seed {}{tier}\n", violation.property, violation.pipeline, violation.seed)?;
     writeln!(page, "{}\n", escape(&violation.message))?;
+    if violation.seeds.len() > 1 {
+        writeln!(page, "{} seeds broke alike; this one is the fastest.\n", count(violation.seeds.len() as u64))?;
+    }
     if let Some(difference) = &violation.first_difference {
         let rows = match difference.rows_different {
             1 => "1 row differs".to_owned(),

@@ -59,18 +59,30 @@ struct Place {
 
 /// The figure, and the list of what happened.
 pub fn figure(html: &mut String, story: &Story) -> Result {
-    if story.lanes.is_empty() {
-        return Ok(());
+    // A host on which nothing can be drawn has no lane.
+    let mut drawn = story.clone();
+    let seen = |mark: &Mark| !matches!(mark.kind, MarkKind::Point | MarkKind::Note);
+    drawn.lanes.retain(|lane| !lane.spans.is_empty() || lane.marks.iter().any(seen));
+    if drawn.lanes.is_empty() {
+        return said(html, story);
     }
+    draw(html, &drawn)?;
+    said(html, story)?;
+    html.push_str("</figure>\n");
+    Ok(())
+}
+
+fn draw(html: &mut String, story: &Story) -> Result {
     let moments = moments(story);
     let places = places(story);
     let end = story.virtual_ms.max(1);
     let bottom = places.last().map_or(PHASES, |place| place.top + place.height);
     writeln!(
         html,
-        "<figure class=\"timeline\">\n<figcaption><span>Virtual time, one lane a host</span><span class=\"key\"><i \
-         class=\"down\"></i>down <i class=\"paused\"></i>paused <i class=\"fault\"></i>fault <i \
-         class=\"watermark\"></i>watermark <i class=\"commit\"></i>commit <i class=\"abort\"></i>abort</span></figcaption>"
+        "<figure class=\"timeline\">\n<figcaption><span>Virtual time, one lane a host</span><span class=\"key\"><span><i \
+         class=\"down\"></i>down</span><span><i class=\"paused\"></i>paused</span><span><i class=\"fault\"></i>fault</span><span><i \
+         class=\"watermark\"></i>watermark</span><span><i class=\"commit\"></i>commit</span><span><i \
+         class=\"abort\"></i>abort</span></span></figcaption>"
     )?;
     html.push_str("<div class=\"scroll\"><div class=\"drawing\"><div class=\"hosts\">");
     for (lane, place) in story.lanes.iter().zip(&places) {
@@ -85,6 +97,10 @@ pub fn figure(html: &mut String, story: &Story) -> Result {
     )?;
     let axis = Axis { end };
     phases(html, story, &axis, bottom)?;
+    for place in &places {
+        let (top, height) = (place.top, place.height);
+        writeln!(html, "<rect class=\"lane\" x=\"0\" width=\"100%\" y=\"{top}\" height=\"{height}\" rx=\"4\"/>")?;
+    }
     axis.draw(html, bottom)?;
     let (low, high) = watermarks(story);
     for (index, (lane, place)) in story.lanes.iter().zip(&places).enumerate() {
@@ -109,9 +125,7 @@ pub fn figure(html: &mut String, story: &Story) -> Result {
         )?;
     }
     html.push_str("</svg></div></div>\n");
-    list(html, story, &moments)?;
-    html.push_str("</figure>\n");
-    Ok(())
+    list(html, story, &moments)
 }
 
 /// The axis of virtual time.
@@ -176,7 +190,8 @@ fn trim(share: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Everything but commits, watermarks and points, in order of time. A fault's mark is left out where a bar says the same.
+/// What is numbered, in order of time: not what there is much of (commits, watermarks, points, log lines), and no mark of
+/// what a bar says.
 fn moments(story: &Story) -> Vec<Moment<'_>> {
     let mut moments = Vec::new();
     for (index, lane) in story.lanes.iter().enumerate() {
@@ -202,10 +217,14 @@ fn moments(story: &Story) -> Vec<Moment<'_>> {
             mark.kind == MarkKind::Fault
                 && lane.spans.iter().any(|span| span.from_ms == mark.at_ms && mark.what.starts_with(&span.what))
         };
-        let quiet = |mark: &&Mark| {
-            matches!(mark.kind, MarkKind::Commit | MarkKind::Abort | MarkKind::Watermark | MarkKind::Point)
+        // That it goes on is where the bar ends.
+        let ends =
+            |mark: &Mark| mark.kind == MarkKind::Restart && lane.spans.iter().any(|span| span.to_ms == mark.at_ms);
+        let quiet = |kind: MarkKind| {
+            use MarkKind::{Abort, Commit, Note, Point, Watermark};
+            matches!(kind, Commit | Abort | Watermark | Point | Note)
         };
-        for mark in lane.marks.iter().filter(|mark| !quiet(mark) && !said(mark)) {
+        for mark in lane.marks.iter().filter(|mark| !quiet(mark.kind) && !said(mark) && !ends(mark)) {
             moments.push(Moment {
                 at_ms: mark.at_ms,
                 lane: index,
@@ -283,11 +302,6 @@ fn draw_lane(
     low: i64,
     high: i64,
 ) -> Result {
-    writeln!(
-        html,
-        "<rect class=\"lane\" x=\"0\" width=\"100%\" y=\"{}\" height=\"{}\" rx=\"4\"/>",
-        place.top, place.height
-    )?;
     for (number, moment) in &numbered {
         let Some(span) = moment.span.map(|index| (&lane.spans[index], place.rows[index])) else { continue };
         let (span, row) = span;
@@ -434,9 +448,6 @@ fn watermarks(story: &Story) -> (i64, i64) {
 }
 
 fn list(html: &mut String, story: &Story, moments: &[Moment<'_>]) -> Result {
-    if moments.is_empty() {
-        return Ok(());
-    }
     let row = |html: &mut String, number: usize, moment: &Moment<'_>| {
         write!(
             html,
@@ -473,6 +484,33 @@ fn list(html: &mut String, story: &Story, moments: &[Moment<'_>]) -> Result {
         }
         html.push_str("</ol></details>\n");
     }
+    Ok(())
+}
+
+/// What the hosts logged, each line once where it came again and again.
+fn said(html: &mut String, story: &Story) -> Result {
+    let mut lines: Vec<(u64, &str, &str)> = story
+        .lanes
+        .iter()
+        .flat_map(|lane| lane.marks.iter().map(move |mark| (lane, mark)))
+        .filter(|(_, mark)| mark.kind == MarkKind::Note)
+        .map(|(lane, mark)| (mark.at_ms, lane.host.as_str(), mark.what.as_str()))
+        .collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    lines.sort_by_key(|(at_ms, _, _)| *at_ms);
+    writeln!(html, "<details><summary>what the hosts logged, {} lines</summary>\n<ol class=\"moments\">", lines.len())?;
+    for (at_ms, host, what) in lines {
+        writeln!(
+            html,
+            "<li><i></i><time>{}</time><span class=\"host\">{}</span><span>{}</span></li>",
+            seconds(at_ms),
+            Text(host),
+            Text(what)
+        )?;
+    }
+    html.push_str("</ol></details>\n");
     Ok(())
 }
 

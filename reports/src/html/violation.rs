@@ -1,35 +1,47 @@
 //! What broke: one article a violation, from the sentence to the command that shows it again.
 
+use std::collections::BTreeSet;
 use std::fmt::{Result, Write};
 
 use serde_json::Value;
 
 use super::markup::{Text, beside};
 use super::{Page, timeline};
+use crate::story::Shrunk;
 use crate::text::{count, lateness, moment};
 use crate::{FirstDifference, Row, Story, Violation};
 
-/// Told in full; the others are a line each.
+/// Runs told in full; the violations of the others are a line each.
 const TOLD: usize = 20;
 
+/// The violations of one run: their past is the same.
+struct Broken<'a> {
+    violations: Vec<&'a Violation>,
+    story: Option<&'a Story>,
+}
+
 pub fn all(html: &mut String, page: &Page<'_>) -> Result {
-    let violations = &page.report.violations;
-    if violations.is_empty() {
+    let mut runs: Vec<Broken<'_>> = Vec::new();
+    for violation in &page.report.violations {
+        let same = |other: &Violation| (&other.pipeline, other.seed) == (&violation.pipeline, violation.seed);
+        match runs.iter_mut().find(|run| same(run.violations[0])) {
+            Some(run) => run.violations.push(violation),
+            None => {
+                let told = |story: &&Story| (&story.pipeline, story.seed) == (&violation.pipeline, violation.seed);
+                runs.push(Broken { violations: vec![violation], story: page.stories.iter().find(told) });
+            }
+        }
+    }
+    if runs.is_empty() {
         return Ok(());
     }
     writeln!(html, "<section class=\"violations\">\n<h2>What broke</h2>")?;
-    let mut drawn: Vec<(&str, u64)> = Vec::new();
-    for violation in violations.iter().take(TOLD) {
-        let run = (violation.pipeline.as_str(), violation.seed);
-        let story = page.stories.iter().find(|story| (story.pipeline.as_str(), story.seed) == run);
-        // One run may break several properties: its timeline is drawn once.
-        let first = !drawn.contains(&run);
-        drawn.push(run);
-        article(html, page, violation, story.filter(|_| first))?;
+    for run in runs.iter().take(TOLD) {
+        article(html, page, run)?;
     }
-    if violations.len() > TOLD {
-        writeln!(html, "<h3>And {} more</h3>\n<ul class=\"more\">", count((violations.len() - TOLD) as u64))?;
-        for violation in &violations[TOLD..] {
+    if runs.len() > TOLD {
+        writeln!(html, "<h3>And in {} more runs</h3>\n<ul class=\"more\">", count((runs.len() - TOLD) as u64))?;
+        for violation in runs[TOLD..].iter().flat_map(|run| &run.violations) {
             writeln!(
                 html,
                 "<li><b>{}</b> {} seed {}: {} <code class=\"command\">{}</code></li>",
@@ -46,31 +58,45 @@ pub fn all(html: &mut String, page: &Page<'_>) -> Result {
     Ok(())
 }
 
-fn article(html: &mut String, page: &Page<'_>, violation: &Violation, story: Option<&Story>) -> Result {
-    let tier = if violation.tier.is_empty() { String::new() } else { format!(" ({})", Text(&violation.tier)) };
-    writeln!(
-        html,
-        "<article>\n<h3>{}</h3>\n<p class=\"of\">{} <span>seed {}{tier}</span></p>",
-        Text(&violation.property),
-        Text(&violation.pipeline),
-        violation.seed
-    )?;
-    if let Some(meaning) = page.meanings.get(violation.property.as_str()) {
-        writeln!(html, "<p class=\"meaning\">It holds when {}.</p>", Text(meaning.trim_end_matches('.')))?;
+fn article(html: &mut String, page: &Page<'_>, run: &Broken<'_>) -> Result {
+    let first = run.violations[0];
+    let tier = if first.tier.is_empty() { String::new() } else { format!(" ({})", Text(&first.tier)) };
+    writeln!(html, "<article>\n<p class=\"of\">{} <span>seed {}{tier}</span></p>", Text(&first.pipeline), first.seed)?;
+    let seeds = run.violations.iter().flat_map(|violation| violation.seeds.iter().copied());
+    alike(html, &seeds.filter(|seed| *seed != first.seed).collect())?;
+    for (index, violation) in run.violations.iter().enumerate() {
+        let before = index.checked_sub(1).map(|before| run.violations[before].property.as_str());
+        if before != Some(violation.property.as_str()) {
+            let meaning = page.meanings.get(violation.property.as_str()).copied().unwrap_or_default();
+            let meaning =
+                if meaning.is_empty() { String::new() } else { format!(" <small>holds when {meaning}</small>") };
+            writeln!(html, "<h3>{}{meaning}</h3>", Text(&violation.property))?;
+        }
+        // The table says it better.
+        let place = |difference: &FirstDifference| (difference.key.clone(), difference.window_start_ms);
+        let mut before = run.violations[..index].iter().filter_map(|other| other.first_difference.as_ref()).map(place);
+        match &violation.first_difference {
+            Some(difference) if before.any(|shown| shown == place(difference)) => {
+                writeln!(
+                    html,
+                    "<p class=\"message\">The row of key <code>{}</code>, above.</p>",
+                    Text(&difference.key)
+                )?;
+            }
+            Some(difference) => first_difference(html, difference)?,
+            None if !violation.message.is_empty() => {
+                writeln!(html, "<p class=\"message\">{}</p>", Text(&violation.message))?;
+            }
+            None => {}
+        }
     }
-    if !violation.message.is_empty() {
-        writeln!(html, "<p class=\"message\">{}</p>", Text(&violation.message))?;
-    }
-    let told = story.and_then(|story| story.first_difference.as_ref());
-    if let Some(difference) = told.or(violation.first_difference.as_ref()) {
-        first_difference(html, difference)?;
-    }
-    if let Some(story) = story {
-        shrunk(html, story)?;
+    let shrunk = run.story.and_then(|story| story.shrunk.as_ref());
+    shrunk_to(html, shrunk.or(run.violations.iter().find_map(|violation| violation.shrunk.as_ref())))?;
+    if let Some(story) = run.story {
         timeline::figure(html, story)?;
-    } else if !violation.story.is_empty() {
+    } else if let Some(told) = run.violations.iter().find(|violation| !violation.story.is_empty()) {
         html.push_str("<h4>What happened before</h4>\n<pre>");
-        for line in &violation.story {
+        for line in &told.story {
             writeln!(html, "{}", Text(line))?;
         }
         html.push_str("</pre>\n");
@@ -78,29 +104,45 @@ fn article(html: &mut String, page: &Page<'_>, violation: &Violation, story: Opt
     writeln!(
         html,
         "<p class=\"next\"><span>reproduce</span> <code class=\"command\">{}</code></p>",
-        Text(&violation.reproduce)
+        Text(&first.reproduce)
     )?;
     let mut files = Vec::new();
-    if !violation.plan.is_empty() {
-        files.push((beside(&violation.plan).to_owned(), "the plan"));
+    if !first.plan.is_empty() {
+        files.push((beside(&first.plan).to_owned(), "the plan"));
     }
-    if !violation.story_file.is_empty() {
-        files.push((format!("{}.trace.json", violation.seed), "for Perfetto"));
+    if !first.shrunk_plan.is_empty() {
+        files.push((beside(&first.shrunk_plan).to_owned(), "shrunk"));
     }
-    if !files.is_empty() {
-        let links: Vec<String> = files
-            .iter()
-            .map(|(file, what)| format!("<a href=\"{}\">{}</a> ({what})", Text(file), Text(file)))
-            .collect();
+    if run.story.is_some() {
+        files.push((format!("{}.trace.json", first.seed), "for Perfetto, in virtual time"));
+    }
+    let links: Vec<String> =
+        files.iter().map(|(file, what)| format!("<a href=\"{}\">{}</a> ({what})", Text(file), Text(file))).collect();
+    if !links.is_empty() {
         writeln!(html, "<p class=\"files\">{}</p>", links.join(", "))?;
     }
     html.push_str("</article>\n");
     Ok(())
 }
 
+/// The other seeds that broke in the same way, as far as they fit a line.
+fn alike(html: &mut String, others: &BTreeSet<u64>) -> Result {
+    const LISTED: usize = 12;
+    if others.is_empty() {
+        return Ok(());
+    }
+    let listed: Vec<String> = others.iter().take(LISTED).map(u64::to_string).collect();
+    let more = match others.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {} more", count(more as u64)),
+    };
+    let seeds = if others.len() == 1 { "seed" } else { "seeds" };
+    writeln!(html, "<p class=\"alike\">Broken alike: {seeds} {}{more}. This one is the fastest.</p>", listed.join(", "))
+}
+
 /// What is left of the plan, and how much that took.
-fn shrunk(html: &mut String, story: &Story) -> Result {
-    let Some(shrunk) = &story.shrunk else { return Ok(()) };
+fn shrunk_to(html: &mut String, shrunk: Option<&Shrunk>) -> Result {
+    let Some(shrunk) = shrunk else { return Ok(()) };
     html.push_str("<p class=\"shrunk\">Shrunk to ");
     let parts = [
         (shrunk.faults_before, shrunk.faults, "fault"),
@@ -119,7 +161,7 @@ fn shrunk(html: &mut String, story: &Story) -> Result {
     writeln!(html, "{}, in {} runs.</p>", parts.join(", "), count(shrunk.runs))
 }
 
-/// Field by field, what each of the three says; fields that agree are faint.
+/// A row a side, a column a field: those that are not the same first, the others faint.
 fn first_difference(html: &mut String, difference: &FirstDifference) -> Result {
     let rows = match difference.rows_different {
         0 | 1 => "One row differs".to_owned(),
@@ -132,28 +174,34 @@ fn first_difference(html: &mut String, difference: &FirstDifference) -> Result {
         moment(difference.window_start_ms)
     )?;
     let sides = [("expected", &difference.expected), ("live", &difference.live), ("replay", &difference.replay)];
-    html.push_str("<div class=\"wide\"><table class=\"difference\">\n<thead><tr><th>field</th>");
-    for (name, _) in sides {
-        write!(html, "<th>{name}</th>")?;
+    let there: Vec<&Row> = sides.iter().filter_map(|(_, row)| row.as_ref()).collect();
+    let odd = |field: &str| there.iter().any(|row| row.get(field) != there[0].get(field));
+    let mut fields: Vec<&str> = there.iter().flat_map(|row| row.keys()).map(String::as_str).collect();
+    fields.sort_by_key(|field| (!odd(field), *field));
+    fields.dedup();
+    html.push_str("<div class=\"wide\"><table class=\"difference\">\n<thead><tr><th></th>");
+    for field in &fields {
+        write!(html, "<th{}>{}</th>", if odd(field) { " class=\"odd\"" } else { "" }, Text(field))?;
     }
     html.push_str("</tr></thead>\n<tbody>\n");
-    let mut fields: Vec<&String> = sides.iter().filter_map(|(_, row)| row.as_ref()).flat_map(Row::keys).collect();
-    fields.sort_unstable();
-    fields.dedup();
-    let row_of = |value: &Option<Row>, field: &str| value.as_ref().and_then(|row| row.get(field).cloned());
-    for field in fields {
-        let values = sides.map(|(_, row)| row_of(row, field));
-        // Where a whole row is absent, its column says so once.
-        let present: Vec<&Value> = values.iter().flatten().collect();
-        let odd = present.windows(2).any(|pair| pair[0] != pair[1]);
-        let class = if odd { " class=\"odd\"" } else { "" };
-        write!(html, "<tr{class}><th>{}</th>", Text(field))?;
-        for ((_, row), value) in sides.iter().zip(&values) {
-            match (row, value) {
-                (None, _) => html.push_str("<td class=\"none\">no row</td>"),
-                (Some(_), None) => html.push_str("<td class=\"none\">no field</td>"),
-                (Some(_), Some(value)) => write!(html, "<td>{}</td>", Text(&shown(field, value)))?,
-            }
+    for (name, row) in &sides {
+        write!(html, "<tr><th>{name}</th>")?;
+        let Some(row) = row else {
+            writeln!(html, "<td class=\"absent\" colspan=\"{}\">no such row</td></tr>", fields.len().max(1))?;
+            continue;
+        };
+        for field in &fields {
+            let value = row.get(*field);
+            // Of several that are not the same, the one that stands alone.
+            let alike = there.iter().filter(|other| other.get(*field) == value).count();
+            let class = match (odd(field), alike) {
+                (true, 1) => " class=\"alone\"",
+                (true, _) => " class=\"odd\"",
+                (false, _) if there.len() < sides.len() => " class=\"there\"",
+                (false, _) => "",
+            };
+            let value = value.map_or_else(|| "no such field".to_owned(), |value| shown(field, value));
+            write!(html, "<td{class}>{}</td>", Text(&value))?;
         }
         html.push_str("</tr>\n");
     }
