@@ -14,12 +14,13 @@ mod pipelines;
 mod progress;
 mod run;
 mod runs;
+mod settings;
 mod units;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use exit::Exit;
 
@@ -39,6 +40,9 @@ Examples:
   segno run --pipeline clickstream-sessions --input access.log --format combined
   segno bench --events 5M
 
+Settings: flags win over SEGNO_* variables (SEGNO_COUNT for --count), these over segno.toml, and that
+over defaults; `segno config` prints what holds and where it comes from.
+
 Exit codes:
   0    every property held
   1    a property was violated
@@ -51,7 +55,13 @@ Exit codes:
   130  interrupted; the partial report is written";
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match settings() {
+        Ok(cli) => cli,
+        Err(error) => {
+            output::error(&error.into());
+            return Exit::Usage.into();
+        }
+    };
     let exit = match catch_unwind(AssertUnwindSafe(|| cli.command.run())) {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => {
@@ -66,10 +76,15 @@ fn main() -> ExitCode {
     exit.into()
 }
 
+/// The command line, with variables and `segno.toml` for what it leaves open.
+fn settings() -> Result<Cli, exit::Usage> {
+    let sources = settings::Sources::of_process()?;
+    let matches = settings::parse(Cli::command(), std::env::args_os().collect(), &sources)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.exit())
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn help_of(path: &[&str]) -> String {

@@ -33,7 +33,7 @@ const DOUBLE_EVERY: usize = 20;
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// A pipeline's name, or `all`
-    #[arg(long, value_name = "NAME", default_value = "all", env = "SEGNO_PIPELINE", hide_env_values = true)]
+    #[arg(long, value_name = "NAME", default_value = "all")]
     pipeline: String,
 
     /// The seeds to run: from A up to and without B
@@ -53,11 +53,11 @@ pub struct Args {
     tier: TierChoice,
 
     /// Processes at a time; the number of cores by default
-    #[arg(long, value_name = "N", env = "SEGNO_JOBS", hide_env_values = true)]
+    #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
     /// No seed begins after this long; what is left makes the verdict inconclusive
-    #[arg(long, value_name = "DURATION", value_parser = units::duration, env = "SEGNO_TIME_BUDGET", hide_env_values = true)]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     time_budget: Option<Duration>,
 
     /// No seed begins once so many have failed
@@ -75,6 +75,10 @@ pub struct Args {
     /// Run nothing: merge the reports of shards in these folders, and judge the whole
     #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = SELECTION_OR_RESUME)]
     merge: Option<Vec<PathBuf>>,
+
+    /// With the settings of this profile in segno.toml; `segno config` prints what holds
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
 
     /// The folder for the report and the plans of violations; a new one under runs/ by default
     #[arg(long, value_name = "DIR")]
@@ -98,6 +102,7 @@ Examples:
   segno gate
   segno gate --pipeline clickstream-sessions --count 1000 --time-budget 10m
   segno gate --seeds 300..450 --tier race --jobs 2
+  segno gate --profile nightly
   segno gate --until-failures 1 --count 100000 --time-budget 8h
   segno gate --resume runs/20261121-031007-gate
   segno gate --count 3000 --shard 2/4 --out shard-2
@@ -117,6 +122,17 @@ impl TierChoice {
             TierChoice::Soak => Some(Tier::Soak),
             TierChoice::Mixed => None,
         }
+    }
+}
+
+/// What holds where an option is not set and has no default of its own.
+pub fn implied(option: &str) -> Option<String> {
+    let jobs = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get).to_string();
+    match option {
+        "count" => Some(COUNT_DEFAULT.to_string()),
+        "time_budget" => Some(units::show_duration(BUDGET_DEFAULT)),
+        "jobs" => Some(jobs()),
+        _ => None,
     }
 }
 

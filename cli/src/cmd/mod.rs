@@ -3,8 +3,11 @@
 mod bare_loop;
 mod bench;
 mod bench_phase;
+mod completions;
+mod config;
 mod dataset;
 mod gate;
+mod man;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod repro;
@@ -34,9 +37,12 @@ commands! {
     Bench = bench,
     #[command(hide = true)]
     BenchPhase = bench_phase,
+    Completions = completions,
+    Config = config,
     #[command(hide = true)]
     Dataset = dataset,
     Gate = gate,
+    Man = man,
     @ "mutants"
     Mutants = mutants,
     Repro = repro,

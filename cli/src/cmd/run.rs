@@ -29,7 +29,7 @@ use crate::{output, pipelines, runs, units};
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// A pipeline's name
-    #[arg(long, value_name = "NAME", env = "SEGNO_PIPELINE", hide_env_values = true)]
+    #[arg(long, value_name = "NAME")]
     pipeline: String,
 
     /// The file to ingest
@@ -49,7 +49,7 @@ pub struct Args {
     allowed_lateness: Duration,
 
     /// Where the log lives; a new folder under runs/ by default
-    #[arg(long, value_name = "DIR", env = "SEGNO_DATA_DIR", hide_env_values = true)]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
     /// Partitions of the source topic
@@ -57,7 +57,7 @@ pub struct Args {
     partitions: i32,
 
     /// Threads to process with; the number of cores by default
-    #[arg(long, value_name = "N", env = "SEGNO_THREADS", hide_env_values = true)]
+    #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
     /// Where the final panes go, one JSON object a line; `panes.ndjson` in the data directory by default

@@ -33,13 +33,7 @@ use crate::{output, pipelines, runs, units};
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// A pipeline's name
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "clickstream-sessions",
-        env = "SEGNO_PIPELINE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "NAME", default_value = "clickstream-sessions")]
     pipeline: String,
 
     /// How many events to generate [default: 20M; in a sweep 5M, 2M of event sizes, 10 s of each rate]
@@ -63,7 +57,7 @@ pub struct Args {
     partitions: Option<i32>,
 
     /// Cores that each phase may use; all by default
-    #[arg(long, value_name = "N", env = "SEGNO_THREADS", hide_env_values = true)]
+    #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
     /// How often each phase is measured
@@ -71,7 +65,7 @@ pub struct Args {
     runs: u32,
 
     /// Where the log goes, and stays; by default a folder under runs/ that is emptied at the end
-    #[arg(long, value_name = "DIR", env = "SEGNO_DATA_DIR", hide_env_values = true)]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
     /// Also kill a replay about half way with SIGKILL and start it again, as often as --runs; the output must be the same
