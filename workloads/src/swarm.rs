@@ -88,6 +88,11 @@ enum Moment {
         index: usize,
         aimed: bool,
     },
+    /// Another event under the id of the one with this index, so much later: it must not renew the horizon.
+    Namesake {
+        index: usize,
+        later: i64,
+    },
     Heartbeat {
         partition: i32,
     },
@@ -314,12 +319,23 @@ impl<'a> Swarm<'a> {
                     if let Some(horizon) = self.horizon
                         && self.draw.chance(1, 2)
                     {
-                        let at = self.moment_of(self.events[index].timestamp + horizon).max(at_ms);
+                        let ts = self.events[index].timestamp;
+                        let at = self.moment_of(ts + horizon).max(at_ms);
+                        if self.draw.chance(1, 2) {
+                            let later = self.draw.between(1, horizon / 2);
+                            let meanwhile = self.moment_of(ts + later).clamp(at_ms, at);
+                            self.at(meanwhile, Moment::Namesake { index, later });
+                        }
                         self.at(at, Moment::Copy { index, aimed: true });
                     }
                 }
             }
             Moment::Copy { index, aimed } => self.copy(at_ms, index, aimed),
+            Moment::Namesake { index, later } => {
+                if let Some(click) = self.clicks.get(&index).cloned() {
+                    self.emit(at_ms, Click { ts: click.ts + later, ..click }, &[EventKind::Duplicate]);
+                }
+            }
             Moment::Edge { past } => self.edge(at_ms, i64::from(past)),
             Moment::EqualTimestamps => {
                 let user = self.pick_user(at_ms);
