@@ -12,6 +12,7 @@ use sim::shrink::{self, Processes, Settings};
 
 use super::repro;
 use crate::exit::{Exit, Usage};
+use crate::mutants::Choice;
 use crate::{interrupt, output, units};
 
 /// How long one candidate may take.
@@ -41,6 +42,9 @@ pub struct Args {
     #[arg(long, value_name = "N", env = "SEGNO_JOBS", hide_env_values = true)]
     jobs: Option<NonZeroUsize>,
 
+    #[command(flatten)]
+    mutant: Choice,
+
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -52,9 +56,10 @@ Examples:
   segno shrink 7312.plan.toml --budget 5m --out corpus/7312.plan.toml";
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
+    args.mutant.apply()?;
     let started = Instant::now();
     let (workload, plan) = repro::read(&args.plan)?;
-    let settings = settings(args.jobs, args.budget)?;
+    let settings = settings(args.jobs, args.budget, &args.mutant)?;
     let first = shrink::run_once(&settings, &plan, CANDIDATE_LIMIT).ok_or_else(|| {
         let limit = CANDIDATE_LIMIT.as_secs();
         let path = args.plan.display();
@@ -89,6 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         report.shrunk_plan = path.display().to_string();
         report.violations = told(outcome.report, &report);
         for violation in &mut report.violations {
+            violation.reproduce += &args.mutant.suffix();
             violation.shrunk = Some(outcome.size);
         }
         report.size = Some(outcome.size);
@@ -97,7 +103,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     report.wall_ms = millis(started.elapsed());
     let next = match report.shrunk_plan.as_str() {
         "" => String::new(),
-        path => format!("segno repro {path}"),
+        path => format!("segno repro {path}{}", args.mutant.suffix()),
     };
     if args.json {
         output::json(&report)?;
@@ -118,12 +124,12 @@ fn told(run: SeedReport, report: &ShrinkReport) -> Vec<reports::Violation> {
 }
 
 /// How candidates are run by this program.
-pub fn settings(jobs: Option<NonZeroUsize>, budget: Duration) -> anyhow::Result<Settings> {
+pub fn settings(jobs: Option<NonZeroUsize>, budget: Duration, mutant: &Choice) -> anyhow::Result<Settings> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let program = std::env::current_exe().context("cannot find this program, to start seed workers")?;
     let program = program.to_str().context("this program's path is not UTF-8")?.to_owned();
     Ok(Settings {
-        worker: vec![program, "seed-worker".to_owned()],
+        worker: [program, "seed-worker".to_owned()].into_iter().chain(mutant.arguments()).collect(),
         jobs: jobs.map_or(cores, NonZeroUsize::get),
         budget,
         candidate_limit: CANDIDATE_LIMIT,
