@@ -30,7 +30,7 @@ pub fn faults(html: &mut String, report: &GateReport) -> Result {
         for phase in &phases {
             match grid.get(kind).and_then(|row| row.get(*phase)) {
                 Some(cell) => fault(html, cell, most)?,
-                None => html.push_str("<td class=\"none\">not drawn</td>"),
+                None => html.push_str("<td class=\"none\" title=\"never drawn\">—</td>"),
             }
         }
         html.push_str("</tr>\n");

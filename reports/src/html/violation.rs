@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::markup::{Text, beside};
 use super::{Page, timeline};
 use crate::story::Shrunk;
-use crate::text::{count, lateness, moment};
+use crate::text::{count, duration, moment};
 use crate::{FirstDifference, Row, Story, Violation};
 
 /// Runs told in full; the violations of the others are a line each.
@@ -211,19 +211,20 @@ fn first_difference(html: &mut String, difference: &FirstDifference) -> Result {
     }
     html.push_str(
         "<h4>Source records of this key, near the window</h4>\n<div class=\"wide\"><table class=\"causes\">\n<thead><tr>\
-         <th>place in the log</th><th>event time</th><th>against its watermark</th></tr></thead>\n<tbody>\n",
+         <th>place in the log</th><th>lateness</th><th>event time</th></tr></thead>\n<tbody>\n",
     );
     for cause in &difference.causes {
-        let late = cause.behind_watermark_ms.is_some_and(|behind| behind > 0);
+        let (class, lateness) = match cause.behind_watermark_ms {
+            Some(behind) if behind > 0 => (" class=\"late\"", format!("{} behind", duration(behind.unsigned_abs()))),
+            _ => ("", "on time".to_owned()),
+        };
         writeln!(
             html,
-            "<tr><th><code>{}[{}]@{}</code></th><td>{}</td><td{}>{}</td></tr>",
+            "<tr><th><code>{}[{}]@{}</code></th><td{class}>{lateness}</td><td>{}</td></tr>",
             Text(&cause.topic),
             cause.partition,
             cause.offset,
-            moment(cause.event_time_ms),
-            if late { " class=\"late\"" } else { "" },
-            lateness(cause)
+            moment(cause.event_time_ms)
         )?;
     }
     html.push_str("</tbody></table></div>\n");
