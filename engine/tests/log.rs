@@ -805,3 +805,25 @@ fn every_point_of_the_log_is_passed() {
         }
     });
 }
+
+#[test]
+fn retention_keeps_whole_segments_from_a_moment_on_or_so_many_bytes_and_never_takes_the_active_one() {
+    let disk = TestDisk::default();
+    local(async {
+        let log = open(&disk).await;
+        for n in 0..40 {
+            put(&log, batch(&[&format!("{n:0>200}")], ProducerStamp::NONE)).await;
+        }
+        let all = log.retained_from(Retention::Bytes(u64::MAX));
+        assert_eq!(all, Offset(0));
+        let few = log.retained_from(Retention::Bytes(1));
+        assert!(few > Offset(0) && few < log.end(), "{few}: the active segment stays");
+        assert!(log.retained_from(Retention::Bytes(3_000)) <= few);
+        assert_eq!(log.retained_from(Retention::From(Timestamp::MIN)), Offset(0));
+        assert_eq!(log.retained_from(Retention::From(Timestamp(i64::MAX))), few);
+
+        let start = log.delete_below(few).await.unwrap();
+        assert_eq!(start, few);
+        assert_eq!(log.retained_from(Retention::Bytes(u64::MAX)), few, "it never moves back");
+    });
+}

@@ -36,7 +36,7 @@ pub use config::BrokerConfig;
 pub use error::BrokerError;
 
 use crate::env::{BoxFuture, Env, Listener};
-use crate::log::Log;
+use crate::log::{Log, Retention};
 use crate::types::{Offset, TopicPartition};
 use crate::wire::{Transport, TransportError, api, frame};
 use shared::{Shared, chain, locked};
@@ -115,6 +115,17 @@ impl Broker {
     ) -> Result<Option<Offset>, BrokerError> {
         let Some(log) = self.shared.topics().log(&partition.topic, partition.partition) else { return Ok(None) };
         deletion::delete_below(&self.shared, &log, offset).await.map(Some)
+    }
+
+    /// Deletes what `keep` does not ask to keep of `partition`, whole segments at a time; answers where the log starts now,
+    /// `None` when there is no such partition.
+    ///
+    /// # Errors
+    /// As [`Broker::delete_records`].
+    pub async fn retain(&self, partition: &TopicPartition, keep: Retention) -> Result<Option<Offset>, BrokerError> {
+        let Some(log) = self.shared.topics().log(&partition.topic, partition.partition) else { return Ok(None) };
+        let below = log.retained_from(keep);
+        deletion::delete_below(&self.shared, &log, below).await.map(Some)
     }
 
     /// Resolves when a write or sync failed: what is durable is unknown, and the process must end. For ever pending

@@ -95,6 +95,15 @@ pub struct Fetched {
     pub aborted: Vec<Aborted>,
 }
 
+/// How much of a log is kept. Whole segments go, and never the active one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// Segments with a data record at or after this, and those that follow.
+    From(Timestamp),
+    /// The last segments that together hold at least so many bytes.
+    Bytes(u64),
+}
+
 /// A transaction without a marker in this partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenTransaction {
@@ -259,6 +268,11 @@ impl Log {
     /// aborted transactions do, as in Kafka.
     pub async fn offset_for_time(&self, at: Timestamp) -> Result<Option<(Offset, Timestamp)>, ReadError> {
         self.inner.offset_for_time(at).await
+    }
+
+    /// Where the log would start if it kept no more than `keep`: the beginning of a segment, or where it starts now.
+    pub fn retained_from(&self, keep: Retention) -> Offset {
+        self.inner.state().retained_from(keep)
     }
 
     /// Moves the log start, durably, to `offset` (held at the last stable offset); answers where it is now.

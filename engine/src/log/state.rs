@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use super::producers::{AbortedIndex, ProducerTable, Verdict};
 use super::recovery_point::{RecoveryPoint, SealedSegment};
 use super::segment::Segment;
-use super::{AppendError, Appended, LogConfig, LogError};
+use super::{AppendError, Appended, LogConfig, LogError, Retention};
 use crate::record::{self, BatchHeader, ControlMarker};
 use crate::types::{Isolation, Offset, Timestamp};
 
@@ -486,6 +486,23 @@ impl State {
     }
 
     /// The start has moved durably. Answers the segments that are gone with it; their files may be removed.
+    /// See [`super::Log::retained_from`].
+    pub(super) fn retained_from(&self, keep: Retention) -> Offset {
+        let (active, closed) = self.segments.split_last().expect("a log has an active segment");
+        let kept = match keep {
+            Retention::From(at) => closed.iter().find(|segment| segment.max_timestamp >= at).unwrap_or(active),
+            Retention::Bytes(bytes) => {
+                let mut held = 0;
+                let enough = |segment: &&Segment| {
+                    held += segment.size;
+                    held >= bytes
+                };
+                self.segments.iter().rev().find(enough).unwrap_or(&self.segments[0])
+            }
+        };
+        kept.base.max(self.start)
+    }
+
     pub(super) fn start_moved(&mut self, start: Offset) -> Vec<Offset> {
         assert!(start >= self.start, "the start moved back from {} to {start}", self.start);
         self.start = start;
