@@ -32,7 +32,11 @@ pub struct GateReport {
     pub records: RecordCounts,
     pub panes: PaneCounts,
     pub faults: BTreeMap<String, FaultCount>,
+    /// Rare states, and how often each was reached; 0 for those that never were.
     pub states: BTreeMap<String, u64>,
+    /// What is the case in each of them, in a sentence.
+    #[serde(default)]
+    pub state_meanings: BTreeMap<String, String>,
     /// By pipeline, by tier, and faults by phase.
     #[serde(default)]
     pub breakdown: Breakdown,
@@ -112,6 +116,7 @@ impl GateReport {
             panes: PaneCounts::default(),
             faults: BTreeMap::new(),
             states: BTreeMap::new(),
+            state_meanings: BTreeMap::new(),
             breakdown: Breakdown::default(),
             examined: BTreeMap::new(),
             determinism: Determinism::default(),

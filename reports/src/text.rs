@@ -62,7 +62,7 @@ pub fn gate(report: &GateReport, next: &str) -> String {
     line(format_args!("  wall time     {}", duration(report.wall_ms)));
     line(format_args!("  speed         {}", speed(&report.speed)));
     text.push_str(&fault_table(&report.faults));
-    text.push_str(&state_table(&report.states));
+    text.push_str(&state_table(&report.states, &report.state_meanings));
     text.push_str(&property_table(&report.examined));
     if let Some(rate) = report.failure_rate_below {
         writeln!(
@@ -132,7 +132,7 @@ pub fn repro(report: &ReproReport) -> String {
             count(detail.panes.replay)
         ));
         text.push_str(&fault_table(&detail.faults));
-        text.push_str(&state_table(&detail.states));
+        text.push_str(&state_table(&detail.states, &BTreeMap::new()));
     }
     for violation in &report.violations {
         text.push('\n');
@@ -306,7 +306,7 @@ fn fault_table(faults: &BTreeMap<String, FaultCount>) -> String {
     text
 }
 
-fn state_table(states: &BTreeMap<String, u64>) -> String {
+fn state_table(states: &BTreeMap<String, u64>, meanings: &BTreeMap<String, String>) -> String {
     if states.is_empty() {
         return String::new();
     }
@@ -315,9 +315,9 @@ fn state_table(states: &BTreeMap<String, u64>) -> String {
     for (name, times) in states.iter().filter(|(_, times)| **times > 0) {
         writeln!(text, "  {name:<width$}  {:>9}", count(*times)).expect("a string takes everything");
     }
-    let never: Vec<&str> = states.iter().filter(|(_, times)| **times == 0).map(|(name, _)| name.as_str()).collect();
-    if !never.is_empty() {
-        writeln!(text, "  never reached: {}", never.join(", ")).expect("a string takes everything");
+    for (name, _) in states.iter().filter(|(_, times)| **times == 0) {
+        let line = format!("  {name:<width$}      never  {}", meanings.get(name).map_or("", String::as_str));
+        writeln!(text, "{}", line.trim_end()).expect("a string takes everything");
     }
     text
 }

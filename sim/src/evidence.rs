@@ -38,6 +38,8 @@ pub struct Evidence {
     pub gaps: Vec<Gap>,
     /// What the run that needed them left; the rest of the evidence is from before.
     pub after_gap: Option<AfterGap>,
+    /// What a third version left that came to its end, if there was one: it is compared with live like the replay.
+    pub second_replay: Option<AfterGap>,
     pub liveness: Liveness,
 }
 

@@ -15,6 +15,7 @@ pub mod phases;
 pub mod plan;
 pub mod seed;
 pub mod shrink;
+pub mod states;
 mod story;
 pub mod trace;
 pub mod workload;

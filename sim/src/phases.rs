@@ -3,7 +3,8 @@
 //! Live: the events arrive, version 1 runs, faults strike. Heal: everything is well again. Liveness: within a bound of
 //! virtual time every task has committed past the end markers and no transaction is open. Replay: version 2, a new group,
 //! from offset 0, with faults of its own; heal and liveness again. Then the disk and the histories are the evidence. Some
-//! plans go on: the source loses its beginning, and version 3, which needs it, has to stop and say so.
+//! plans go on: the source loses its beginning, and version 3, which needs it, has to stop and say so; or it is replayed
+//! once more. In some the replay starts while live still runs.
 //!
 //! Invariant: whatever happens, the run ends: each wait has a bound in virtual time.
 
@@ -11,7 +12,7 @@ use engine::stream::Deployment;
 use engine::types::{Offset, TopicPartition};
 
 use crate::evidence::{AfterGap, Evidence, Gap, Liveness, RunNames, TaskNames};
-use crate::plan::{Phase, Plan};
+use crate::plan::{Phase, Plan, TruncateBy};
 use crate::world::World;
 use crate::world::board::{Stage, TaskKey};
 use crate::world::hosts::DATA_DIR;
@@ -51,24 +52,32 @@ impl Phases<'_, '_> {
     /// # Errors
     /// When the run cannot go on.
     pub fn run(&mut self) -> Result<(), Stop> {
-        for (version, phase) in [(1, Phase::Live), (2, Phase::Replay)] {
+        let again = self.plan.replay.twice.then_some((3, None));
+        for (version, phase) in [(1, Some(Phase::Live)), (2, Some(Phase::Replay))].into_iter().chain(again) {
             self.world.board.want(version);
             let now_ms = self.world.now_ms();
             self.world.diary.phase("prepare", now_ms);
-            let running = |world: &World<'_>| world.board.stage() == Stage::Running(version);
+            let running = |world: &World<'_>| world.board.stage() >= Stage::Running(version);
             if !self.step_until(SETUP_BOUND_MS, running)? {
                 self.fell_short(version, vec![format!("version {version} was not prepared in {SETUP_BOUND_MS} ms")]);
                 return Ok(());
             }
             let now_ms = self.world.now_ms();
-            self.world.diary.phase(phase.name(), now_ms);
-            let over = self.world.schedule(phase);
+            self.world.diary.phase(phase.map_or("second replay", Phase::name), now_ms);
+            let over = phase.map_or(now_ms, |phase| self.world.schedule(phase));
             let trouble_ms = over.saturating_sub(self.world.now_ms());
-            self.step_until(trouble_ms, |world| world.board.is_quiet(version))?;
-            let still_to_send = match phase {
-                Phase::Live => self.plan.span_ms().saturating_sub(trouble_ms),
-                Phase::Replay => 0,
+            let still_to_send = match version {
+                1 => self.plan.span_ms().saturating_sub(trouble_ms),
+                _ => 0,
             };
+            let beside_ms =
+                self.plan.replay.beside_live_ms.filter(|_| version == 1).unwrap_or(trouble_ms).min(trouble_ms);
+            self.step_until(beside_ms, |world| world.board.is_quiet(version))?;
+            if self.plan.replay.beside_live_ms.is_some() && !self.world.board.is_quiet(1) {
+                self.world.board.want(2);
+                self.world.reach("replay-beside-live");
+            }
+            self.step_until(trouble_ms - beside_ms, |world| world.board.is_quiet(version))?;
             self.world.heal();
             let healed_ms = self.world.now_ms();
             let stalled_ms = |world: &World<'_>| {
@@ -85,11 +94,19 @@ impl Phases<'_, '_> {
                 self.liveness.stalled_virtual_ms = stalled_ms(self.world);
                 let missing = self.missing(version);
                 self.fell_short(version, missing);
+                // The first replay came to its end, and the second did not.
+                self.liveness.replay_converged = false;
                 return Ok(());
             }
-            match phase {
-                Phase::Live => self.liveness.converged = true,
-                Phase::Replay => self.liveness.replay_converged = true,
+            match version {
+                1 => self.liveness.converged = true,
+                2 => {
+                    self.liveness.replay_converged = true;
+                    if self.plan.replay.hosts.is_some_and(|hosts| hosts < self.plan.cluster.task_hosts().len() as u32) {
+                        self.world.reach("replay-by-fewer-hosts");
+                    }
+                }
+                _ => self.world.reach("second-replay"),
             }
         }
         Ok(())
@@ -104,35 +121,69 @@ impl Phases<'_, '_> {
         let cut = &self.deployments[2];
         let partition = TopicPartition::new(self.source, truncate.partition);
         let names = RunNames::of(cut);
+        let all: Vec<TaskKey> = names.tasks.iter().map(|task| task.key(cut.version)).collect();
         let needs = |task: &&TaskNames| task.inputs.contains(&partition);
         let keys: Vec<TaskKey> = names.tasks.iter().filter(needs).map(|task| task.key(cut.version)).collect();
         let now_ms = self.world.now_ms();
         self.world.diary.phase("cut", now_ms);
         self.world.board.want(cut.version);
-        let running = |world: &World<'_>| world.board.stage() == Stage::Running(cut.version);
-        let started = self.step_until(SETUP_BOUND_MS, running)?;
+        let cut_and_running = |world: &World<'_>| {
+            world.board.stage() == Stage::Running(cut.version)
+                && world.board.deletion().is_some_and(|deletion| deletion.start.is_some())
+        };
+        let started = self.step_until(SETUP_BOUND_MS, cut_and_running)?;
         let Some(log_start) = self.world.board.deletion().and_then(|deletion| deletion.start).filter(|_| started)
         else {
             let message = format!("{partition} was not cut, or version 3 not prepared, in {SETUP_BOUND_MS} ms");
             self.world.board.fail("converges", message);
             return Err(Stop::Failed);
         };
-        let over = |world: &World<'_>| {
+        let gave_up = |world: &World<'_>| keys.iter().any(|key| world.board.gave_up(*key).is_some());
+        let finished = |world: &World<'_>, keys: &[TaskKey]| {
             let finished = world.board.finished();
-            keys.iter().all(|key| world.board.gave_up(*key).is_some() || finished.contains_key(key))
+            keys.iter().all(|key| finished.contains_key(key))
         };
-        self.step_until(LIVENESS_BOUND_MS, over)?;
+        // Who is past the cut finishes, and all others with it.
+        self.step_until(LIVENESS_BOUND_MS, |world| gave_up(world) || finished(world, &all))?;
         // What a task that has said so still does, and what others make of it.
         self.step_until(AFTER_CUT_MS, |_| false)?;
-        evidence.gaps.extend(keys.iter().map(|key| Gap {
-            group: cut.group(),
-            partition: partition.clone(),
-            needed: Offset::ZERO,
-            log_start,
-            reported: self.world.board.gave_up(*key),
-        }));
+        match truncate.by {
+            TruncateBy::Offset => {}
+            TruncateBy::Time if log_start > Offset::ZERO => self.world.reach("retention-by-time"),
+            TruncateBy::Size if log_start > Offset::ZERO => self.world.reach("retention-by-size"),
+            TruncateBy::Time | TruncateBy::Size => {}
+        }
         evidence.after_gap = Some(AfterGap { files: self.world.broker_disk().files(), names });
+        let ran_into_it = truncate.after_ms.is_some();
+        if finished(self.world, &all) && (ran_into_it || log_start == Offset::ZERO) {
+            if log_start > Offset::ZERO {
+                self.world.reach("replay-outran-retention");
+            }
+            // It is a replay like any other then.
+            self.second_replay(evidence);
+            return Ok(());
+        }
+        if ran_into_it && gave_up(self.world) {
+            self.world.reach("retention-under-a-running-replay");
+        }
+        evidence.gaps.extend(keys.iter().map(|key| {
+            let gave_up = self.world.board.gave_up(*key);
+            let needed = gave_up.as_ref().filter(|_| ran_into_it).map_or(Offset::ZERO, |gave_up| gave_up.needed);
+            Gap {
+                group: cut.group(),
+                partition: partition.clone(),
+                needed,
+                log_start,
+                reported: gave_up.map(|gave_up| gave_up.said),
+            }
+        }));
         Ok(())
+    }
+
+    /// The third version came to its end: what it wrote is to be compared, too.
+    fn second_replay(&self, evidence: &mut Evidence) {
+        let files = self.world.broker_disk().files();
+        evidence.second_replay = Some(AfterGap { files, names: RunNames::of(&self.deployments[2]) });
     }
 
     fn fell_short(&mut self, version: u32, missing: Vec<String>) {
@@ -177,7 +228,7 @@ impl Phases<'_, '_> {
 
     /// What the checks may read. The world is frozen from here on.
     pub fn evidence(&mut self) -> Evidence {
-        Evidence {
+        let mut evidence = Evidence {
             data_dir: DATA_DIR.into(),
             files: self.world.broker_disk().files(),
             removed: self.world.broker_disk().removed(),
@@ -189,7 +240,12 @@ impl Phases<'_, '_> {
             crashes: self.world.take_crashes(),
             gaps: Vec::new(),
             after_gap: None,
+            second_replay: None,
             liveness: self.liveness.clone(),
+        };
+        if self.plan.replay.twice && self.world.board.is_quiet(3) {
+            self.second_replay(&mut evidence);
         }
+        evidence
     }
 }

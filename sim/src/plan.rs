@@ -42,6 +42,8 @@ pub struct Plan {
     pub knobs: Knobs,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncate: Option<Truncate>,
+    #[serde(default, skip_serializing_if = "Replay::is_plain")]
+    pub replay: Replay,
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<FaultSpec>,
     /// The source events, listed; without them the workload generates them from the knobs and the seed.
@@ -103,6 +105,62 @@ pub struct Truncate {
     pub partition: i32,
     /// How much of its log is deleted, of 1000 parts; never less than one offset.
     pub per_mille: u32,
+    /// What the parts are parts of.
+    #[serde(default, skip_serializing_if = "TruncateBy::is_offset")]
+    pub by: TruncateBy,
+    /// The third version is started before: the beginning goes away so many virtual milliseconds later, under a run that
+    /// may have read it or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<u64>,
+}
+
+/// How the beginning that goes away is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TruncateBy {
+    /// In offsets, to the record.
+    #[default]
+    Offset,
+    /// In event time: whole segments that are older.
+    Time,
+    /// In bytes: the oldest whole segments.
+    Size,
+}
+
+impl TruncateBy {
+    fn is_offset(&self) -> bool {
+        *self == TruncateBy::Offset
+    }
+}
+
+/// How the replay is run, where it is more than once from offset 0 by all hosts when live is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    /// It starts so many virtual milliseconds after live did, and runs beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside_live_ms: Option<u64>,
+    /// Only so many hosts run it, the first of those that run tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<u32>,
+    /// The log is replayed a second time, by a third version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub twice: bool,
+}
+
+impl Replay {
+    fn is_plain(&self) -> bool {
+        *self == Replay::default()
+    }
+
+    fn draw(draw: &mut Draw, cluster: &Cluster, span_ms: u64, truncates: bool) -> Replay {
+        let hosts = cluster.task_hosts().len() as u64;
+        let beside_live_ms = draw.chance(1, 6).then(|| draw.below(span_ms));
+        let fewer = draw.chance(1, 5) && hosts > 1;
+        let hosts = fewer.then(|| 1 + draw.below(hosts.saturating_sub(1)) as u32);
+        let twice = draw.chance(1, 10);
+        Replay { beside_live_ms, hosts, twice: twice && !truncates }
+    }
 }
 
 /// Which computation a fault belongs to.
@@ -193,10 +251,25 @@ impl Plan {
         };
         let knobs = Knobs::draw(&mut draw, span_ms);
         let mut draw = Draw::new(root, "truncate");
-        let truncate = draw.chance(1, 6).then(|| Truncate {
+        let mut truncate = draw.chance(1, 6).then(|| Truncate {
             partition: draw.below(shape.partitions as u64) as i32,
             per_mille: *draw.pick(&[0, 100, 500, 900, 1_000]),
+            by: TruncateBy::Offset,
+            after_ms: None,
         });
+        let mut draw = Draw::new(root, "retention");
+        if let Some(truncate) = &mut truncate {
+            truncate.by = *draw.pick(&[TruncateBy::Offset, TruncateBy::Time, TruncateBy::Size]);
+            // Where there are few segments, most of them have to go if one is to go at all.
+            truncate.per_mille = if truncate.by == TruncateBy::Offset { truncate.per_mille } else { 900 };
+            truncate.after_ms = draw.chance(2, 3).then(|| {
+                draw.below(match tier {
+                    Tier::Race => 300,
+                    Tier::Soak => 1_000,
+                })
+            });
+        }
+        let replay = Replay::draw(&mut Draw::new(root, "replay"), &cluster, span_ms, truncate.is_some());
         let mut faults = draw_faults(&mut Draw::new(root, "faults"), &cluster, tier, span_ms);
         draw_further_faults(root, &cluster, tier, span_ms, &mut faults);
         Plan {
@@ -210,6 +283,7 @@ impl Plan {
             engine,
             knobs,
             truncate,
+            replay,
             faults,
             events: None,
         }

@@ -16,12 +16,13 @@ use reports::{SeedReport, Story, Verdict};
 
 use crate::alone::Turn;
 use crate::checks::{self, Case, Violation};
-use crate::evidence::Liveness;
+use crate::evidence::{Evidence, Liveness};
 use crate::phases::{Phases, Stop};
 use crate::plan::{Plan, PlanError};
+use crate::states;
 use crate::story::{self, Sources};
 use crate::trace::Trace;
-use crate::workload::Workload;
+use crate::workload::{EventKind, Workload};
 use crate::world::control::SEND_HEADER;
 use crate::world::{World, hosts};
 
@@ -42,30 +43,6 @@ pub struct Run {
     /// With [`RunOptions::keep_trace`].
     pub trace: Option<String>,
 }
-
-/// Rare states that the default gate must have seen.
-pub const REQUIRED_STATES: &[&str] = &[
-    "crash-between-flush-and-commit",
-    "crash-between-decision-and-end",
-    "crash-between-write-and-sync",
-    "crash-during-restore",
-    "unsynced-bytes-lost",
-    "torn-tail-recovered",
-    "zombie-fenced",
-    "state-restored",
-    "restored-from-snapshot",
-    "changelog-trimmed",
-    "internal-log-rewritten",
-    "late-event-after-close",
-    "session-bridge-after-emission",
-    "needed-offset-gone",
-    "duplicate-dropped",
-    "aborted-transaction",
-    "send-in-doubt",
-    "more-workers-than-partitions",
-    "empty-log",
-    "schema-change-mid-log",
-];
 
 /// Runs a plan and judges it.
 pub fn run_plan(workload: &dyn Workload, plan: &Plan) -> SeedReport {
@@ -108,6 +85,10 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
         Err(error) => panic!("{}", PlanError::Invalid(format!("the pipeline cannot have this shape: {error}"))),
     };
     let events = plan.source_events(workload);
+    let mut kinds: BTreeMap<EventKind, u64> = BTreeMap::new();
+    for kind in events.iter().flat_map(|event| &event.kinds) {
+        *kinds.entry(*kind).or_default() += 1;
+    }
     // Not dropped when a host panics: its runtime would be torn down in the middle of the panic.
     let mut world = ManuallyDrop::new(World::new(plan, trace.clone()));
     hosts::populate(&mut world, workload, plan, &deployments, events.clone());
@@ -141,8 +122,16 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
         }
         Err(Stop::Until) => {}
     }
+    if let Some(second) = &evidence.second_replay
+        && found.is_empty()
+    {
+        let removed = world.broker_disk().removed();
+        let evidence =
+            Evidence { replay: second.names.clone(), files: second.files.clone(), removed, ..evidence.clone() };
+        found.extend(checks::run_replay(&Case::new(&evidence, workload, &plan.shape)));
+    }
     count(&mut report, &case);
-    report.states = states(&world, plan, &case, &report);
+    report.states = states(&world, plan, &case, &report, &kinds);
     let changed = changed_schema(workload, plan, &case);
     if changed > 0 {
         report.states.insert("schema-change-mid-log".to_owned(), changed);
@@ -209,7 +198,13 @@ fn copies(case: &Case<'_>) -> u64 {
 }
 
 /// The rare states that this run reached, and how often.
-fn states(world: &World<'_>, plan: &Plan, case: &Case<'_>, report: &SeedReport) -> BTreeMap<String, u64> {
+fn states(
+    world: &World<'_>,
+    plan: &Plan,
+    case: &Case<'_>,
+    report: &SeedReport,
+    kinds: &BTreeMap<EventKind, u64>,
+) -> BTreeMap<String, u64> {
     let mut states = world.states();
     let mut reach = |name: &str, count: u64| {
         if count > 0 {
@@ -221,6 +216,7 @@ fn states(world: &World<'_>, plan: &Plan, case: &Case<'_>, report: &SeedReport) 
     reach("emitted-pane-changed", stats.iter().map(|stats| stats.changes_after_emission).sum());
     reach("needed-offset-gone", case.evidence.gaps.len() as u64);
     reach("pane-retracted", stats.iter().map(|stats| stats.retractions).sum());
+    reach("poison-record-rejected", stats.iter().map(|stats| stats.rejected).sum());
     reach("duplicate-dropped", stats.iter().map(|stats| stats.duplicates).sum());
     reach("late-event-after-close", report.records.late);
     let transactions = case.logs.all().flat_map(|(_, _, log)| &log.transactions);
@@ -235,6 +231,18 @@ fn states(world: &World<'_>, plan: &Plan, case: &Case<'_>, report: &SeedReport) 
     reach("embedded-tasks", u64::from(plan.cluster.embedded));
     reach("remote-tasks", u64::from(plan.cluster.workers > 0));
     reach("repartitioned", u64::from(!plan.shape.keyed_by_record));
+    for (kind, name) in [
+        (EventKind::ExactGap, "exact-gap"),
+        (EventKind::IdlePartition, "idle-partition"),
+        (EventKind::UnusedPartition, "unused-partition"),
+        (EventKind::HotKey, "hot-key"),
+        (EventKind::EqualTimestamps, "equal-timestamps"),
+    ] {
+        reach(name, kinds.get(&kind).copied().unwrap_or(0));
+    }
+    for name in states.keys() {
+        assert!(states::named(name).is_some(), "`{name}` is counted and has no line in the registry of states");
+    }
     states
 }
 

@@ -284,6 +284,12 @@ pub struct SourceEvent {
 }
 
 impl SourceEvent {
+    /// About how many bytes it takes in a log.
+    pub fn size_bytes(&self) -> u64 {
+        let parts = self.key.iter().chain(&self.value).map(Vec::len).sum::<usize>();
+        (parts + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + 40) as u64
+    }
+
     /// A marker: `partition`'s event time has reached `watermark`, whatever its records say.
     #[must_use]
     pub fn marker(at_ms: u64, partition: i32, watermark: i64) -> SourceEvent {

@@ -40,7 +40,7 @@ use worker::{Answer, Worker};
 
 use crate::checks::deterministic;
 use crate::plan::tier_of;
-use crate::{faults, seed, trace};
+use crate::{faults, states, trace};
 
 /// What to run, and how long.
 #[derive(Clone, Debug)]
@@ -282,6 +282,7 @@ impl<'a> Whole<'a> {
             };
             report.inconclusive(format!("{done} of {total} seeds ran before {why}"));
         }
+        list_everything(&mut report);
         if settings.require_everything && settings.shard.is_none() {
             untried(&mut report);
         }
@@ -291,6 +292,17 @@ impl<'a> Whole<'a> {
         report.violations = failures.finish();
         report.finish();
         Ok(report)
+    }
+}
+
+/// Every kind of fault and every rare state is in the report, also with 0.
+fn list_everything(report: &mut GateReport) {
+    for fault in faults::ALL {
+        report.faults.entry(fault.name().to_owned()).or_default();
+    }
+    for state in states::ALL {
+        report.states.entry(state.name.to_owned()).or_default();
+        report.state_meanings.insert(state.name.to_owned(), state.meaning.to_owned());
     }
 }
 
@@ -304,11 +316,8 @@ pub fn untried(report: &mut GateReport) {
     if !faults.is_empty() {
         report.inconclusive(format!("no fault of these kinds took effect: {}", faults.join(", ")));
     }
-    let states: Vec<&str> = seed::REQUIRED_STATES
-        .iter()
-        .copied()
-        .filter(|name| report.states.get(*name).is_none_or(|count| *count == 0))
-        .collect();
+    let states: Vec<&str> =
+        states::required().filter(|name| report.states.get(*name).is_none_or(|count| *count == 0)).collect();
     if !states.is_empty() {
         report.inconclusive(format!("these states were never reached: {}", states.join(", ")));
     }

@@ -3,6 +3,8 @@
 use super::changelog::{GROUP_OFFSETS, group_offset};
 use super::log::Logs;
 use super::{Case, Check, Violation};
+use engine::types::Offset;
+
 use crate::evidence::{AfterGap, Gap};
 
 const NAME: &str = "loud-gap";
@@ -57,6 +59,8 @@ fn past(gap: &Gap, after: &AfterGap, logs: &Logs) -> Vec<String> {
     for entry in logs.topic(GROUP_OFFSETS).flat_map(|(_, log)| log.committed()) {
         if let Some((of, topic, index, offset)) = group_offset(entry)
             && (of, topic, index) == (group, &*partition.topic, partition.partition.0)
+            // What it had read before the gap came, it may have committed.
+            && offset > gap.needed.0
         {
             found.push(format!(
                 "{group} has committed offset {offset} of {partition}, which starts at {}",
@@ -65,7 +69,8 @@ fn past(gap: &Gap, after: &AfterGap, logs: &Logs) -> Vec<String> {
         }
     }
     for task in after.names.tasks.iter().filter(|task| task.inputs.contains(partition)) {
-        if let Some(changelog) = &task.changelog
+        if gap.needed == Offset::ZERO
+            && let Some(changelog) = &task.changelog
             && let Some(entry) = logs.get(&changelog.topic, changelog.partition.0).committed().next()
         {
             found.push(format!("{group} wrote {changelog} at offset {} without {partition}", entry.offset));

@@ -34,10 +34,13 @@ type Snapshots = BTreeMap<i64, Writer>;
 fn check(case: &Case<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut say = |message: String| found.push(Violation::new(NAME, message));
+    let second = case.evidence.second_replay.iter().map(|second| &second.names);
     let snapshots: BTreeMap<&TopicPartition, Snapshots> = case
         .runs()
         .into_iter()
-        .flat_map(|(_, names, _)| case.changelogs(names))
+        .map(|(_, names, _)| names)
+        .chain(second)
+        .flat_map(|names| case.changelogs(names))
         .filter_map(|(task, changelog)| Some((task.changelog.as_ref()?, of(changelog))))
         .collect();
     for trim in &case.evidence.history.trims {

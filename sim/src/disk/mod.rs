@@ -120,11 +120,11 @@ impl SimDisk {
     }
 
     /// Flips a bit of a closed log segment: bytes that were synced long ago, as far as the log can tell. Which bit, `draw`
-    /// decides. The bit is right again when `id` is lifted; nobody but the host ever sees the wrong one. Answers the
-    /// file; `None` when there is no closed segment.
-    pub fn rot(&self, id: FaultId, draw: u64) -> Option<PathBuf> {
+    /// decides, of a file whose path begins with `prefix`. The bit is right again when `id` is lifted; nobody but the host ever sees the wrong one. Answers the
+    /// file; `None` when there is none.
+    pub fn rot(&self, id: FaultId, prefix: &str, draw: u64) -> Option<PathBuf> {
         let mut state = self.lock();
-        let (path, bit) = state.rot(id, draw)?;
+        let (path, bit) = state.rot(id, prefix, draw)?;
         drop(state);
         self.0.trace.record(&self.0.host, Kind::Fault, &format!("bit {bit} of {} flips", path.display()), &[]);
         Some(path)

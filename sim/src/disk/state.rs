@@ -251,8 +251,11 @@ impl State {
     }
 
     /// See [`super::SimDisk::rot`].
-    pub(super) fn rot(&mut self, id: FaultId, draw: u64) -> Option<(PathBuf, usize)> {
-        let segment = |path: &&PathBuf| path.extension().is_some_and(|ext| ext == "log");
+    pub(super) fn rot(&mut self, id: FaultId, prefix: &str, draw: u64) -> Option<(PathBuf, usize)> {
+        let segment = |path: &&PathBuf| {
+            path.extension().is_some_and(|ext| ext == "log")
+                && path.to_str().is_some_and(|path| path.starts_with(prefix))
+        };
         let segments: Vec<PathBuf> = self.live.keys().filter(segment).cloned().collect();
         // Names sort by offset: a segment that has a successor is closed.
         let closed = segments.windows(2).filter(|pair| parent(&pair[0]) == parent(&pair[1])).map(|pair| &pair[0]);

@@ -1,11 +1,11 @@
-//! A bit of a closed segment of some log flips at rest. Whoever reads it must be refused, and a broker that needs it must not
+//! A bit of a closed segment of the source flips at rest. Whoever reads it must be refused, and a broker that needs it must not
 //! start: what is damaged is never served and never skipped. The bit is put right again when the fault is over, as from a
 //! copy.
 
 use crate::draw::Draw;
 use crate::faults::{self, Fault};
 use crate::plan::{Cluster, FaultSpec, Host, Phase};
-use crate::world::World;
+use crate::world::{Rotten, World};
 
 pub struct BitRot;
 
@@ -15,15 +15,15 @@ impl Fault for BitRot {
     }
 
     fn one_in(&self) -> Option<u64> {
-        Some(4)
+        Some(3)
     }
 
     fn draw(&self, draw: &mut Draw, _cluster: &Cluster, phase: Phase, at_ms: u64, unit_ms: u64) -> FaultSpec {
         // A replay reads everything once more: most rot that is met at all is met early in it.
-        let (phase, at_ms) = if draw.chance(3, 4) { (Phase::Replay, at_ms.min(100)) } else { (phase, at_ms) };
+        let (phase, at_ms) = if draw.chance(7, 8) { (Phase::Replay, at_ms % 20) } else { (phase, at_ms) };
         FaultSpec {
             nth: Some(draw.between(1, 1_000) as u32),
-            ..faults::spec(&BitRot, phase, at_ms, Host::Broker, unit_ms.saturating_mul(2))
+            ..faults::spec(&BitRot, phase, at_ms, Host::Broker, unit_ms.saturating_mul(3))
         }
     }
 
@@ -32,6 +32,6 @@ impl Fault for BitRot {
     }
 
     fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec) {
-        world.rot(id, spec.host, u64::from(spec.nth.unwrap_or(1)), spec.for_ms);
+        world.rot(id, spec.host, Rotten::Source, u64::from(spec.nth.unwrap_or(1)), spec.for_ms);
     }
 }

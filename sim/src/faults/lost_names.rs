@@ -16,7 +16,7 @@ impl Fault for LostNames {
     }
 
     fn one_in(&self) -> Option<u64> {
-        Some(8)
+        Some(4)
     }
 
     fn draw(&self, draw: &mut Draw, _cluster: &Cluster, phase: Phase, at_ms: u64, unit_ms: u64) -> FaultSpec {

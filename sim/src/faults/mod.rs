@@ -10,6 +10,7 @@
 //! Invariant: a fault heals by itself, `for_ms` after its moment, or when the world heals everything.
 
 mod bit_rot;
+mod bit_rot_in_recovery;
 mod clock_jump;
 mod clock_skew;
 mod crash_at_point;
@@ -74,6 +75,7 @@ pub const ALL: &[&dyn Fault] = &[
     &lost_names::LostNames,
     &full_disk::FullDisk,
     &bit_rot::BitRot,
+    &bit_rot_in_recovery::BitRotInRecovery,
     &outliving_request::OutlivingRequest,
     &scattered_connections::ScatteredConnections,
     &long_pause::LongPause,

@@ -14,7 +14,7 @@ impl Fault for OutlivingRequest {
     }
 
     fn one_in(&self) -> Option<u64> {
-        Some(8)
+        Some(5)
     }
 
     fn draw(&self, draw: &mut Draw, cluster: &Cluster, phase: Phase, at_ms: u64, unit_ms: u64) -> FaultSpec {

@@ -14,7 +14,7 @@ impl Fault for Zombies {
     }
 
     fn one_in(&self) -> Option<u64> {
-        Some(10)
+        Some(3)
     }
 
     fn possible(&self, cluster: &Cluster) -> bool {

@@ -83,6 +83,13 @@ impl Plan {
         if let Some(truncate) = &self.truncate {
             within("truncate.partition", truncate.partition, 0..=shape.partitions - 1)?;
             within("truncate.per_mille", truncate.per_mille, 0..=1_000)?;
+            within("truncate.after_ms", truncate.after_ms.unwrap_or(0), 0..=WAIT_MS)?;
+        }
+        within("replay.beside_live_ms", self.replay.beside_live_ms.unwrap_or(0), 0..=DAY_MS)?;
+        let hosts = cluster.task_hosts().len() as u32;
+        within("replay.hosts", self.replay.hosts.unwrap_or(1), 1..=hosts)?;
+        if self.replay.twice && self.truncate.is_some() {
+            return Err("replay.twice is true beside a [truncate]: each needs the third version for itself".into());
         }
         for (index, json) in self.schemas.iter().enumerate() {
             Schema::parse(json).map_err(|error| format!("schemas[{index}] is no Avro schema: {error}"))?;
@@ -147,7 +154,7 @@ mod tests {
     use super::*;
     use crate::draw::Draw;
     use crate::faults;
-    use crate::plan::{FaultSpec, Host, Phase, Truncate};
+    use crate::plan::{FaultSpec, Host, Phase, Truncate, TruncateBy};
     use crate::workload::SourceEvent;
 
     /// A plan that can be run, with one worker and one fault of this kind.
@@ -196,7 +203,10 @@ mod tests {
             ),
             (change(|plan| plan.engine.segment_bytes = 0), "engine.segment_bytes is 0; it must be from 1 to "),
             (
-                change(|plan| plan.truncate = Some(Truncate { partition: 9, per_mille: 0 })),
+                change(|plan| {
+                    plan.truncate =
+                        Some(Truncate { partition: 9, per_mille: 0, by: TruncateBy::Offset, after_ms: None })
+                }),
                 "truncate.partition is 9; it must be from 0 to ",
             ),
             (change(|plan| plan.knobs.keys = 0), "knobs.keys is 0; it must be from 1 to "),

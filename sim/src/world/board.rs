@@ -11,6 +11,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use engine::log::Retention;
 use engine::stream::TaskStats;
 use engine::types::{Offset, Partition, TopicPartition};
 use tokio::sync::watch;
@@ -94,16 +95,31 @@ struct State {
     reached: BTreeMap<&'static str, u64>,
     deletion: Option<Deletion>,
     /// Tasks that stopped because what they need was deleted, and what they said.
-    gave_up: BTreeMap<TaskKey, String>,
+    gave_up: BTreeMap<TaskKey, GaveUp>,
+}
+
+/// A task stopped because what it needs was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GaveUp {
+    pub needed: Offset,
+    pub said: String,
 }
 
 /// The beginning of a log goes away while the broker runs, as retention takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {
     pub partition: TopicPartition,
-    pub below: Offset,
+    pub what: Deleted,
     /// Where the log starts, once it is done.
     pub start: Option<Offset>,
+}
+
+/// What is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    Below(Offset),
+    /// Whole segments, but for what this keeps.
+    AllBut(Retention),
 }
 
 impl Default for Board {
@@ -181,7 +197,7 @@ impl Board {
             return Vec::new();
         }
         let over = |key: &TaskKey| state.finished.contains_key(key) || state.gave_up.contains_key(key);
-        let due = |key: &TaskKey| key.version == version && !over(key);
+        let due = |key: &TaskKey| key.version <= version && !over(key);
         state.homes.iter().filter(|(key, home)| **home == host && due(key)).map(|(key, _)| *key).collect()
     }
 
@@ -213,9 +229,9 @@ impl Board {
         state.homes.keys().filter(|key| key.version == version && !state.finished.contains_key(key)).copied().collect()
     }
 
-    /// Asks the broker's host to delete `partition` below an offset.
-    pub fn delete(&self, partition: TopicPartition, below: Offset) {
-        self.change(|state| state.deletion = Some(Deletion { partition, below, start: None }));
+    /// Asks the broker's host to delete the beginning of `partition`.
+    pub fn delete(&self, partition: TopicPartition, what: Deleted) {
+        self.change(|state| state.deletion = Some(Deletion { partition, what, start: None }));
     }
 
     pub fn deletion(&self) -> Option<Deletion> {
@@ -227,12 +243,12 @@ impl Board {
     }
 
     /// The task stopped for good: what it needs is gone.
-    pub fn give_up(&self, key: TaskKey, said: String) {
-        self.change(|state| state.gave_up.insert(key, said));
+    pub fn give_up(&self, key: TaskKey, gave_up: GaveUp) {
+        self.change(|state| state.gave_up.insert(key, gave_up));
     }
 
     /// What the task said when it gave up.
-    pub fn gave_up(&self, key: TaskKey) -> Option<String> {
+    pub fn gave_up(&self, key: TaskKey) -> Option<GaveUp> {
         self.lock().gave_up.get(&key).cloned()
     }
 

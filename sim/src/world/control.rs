@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use engine::client::{Client, ClientConfig, ClientError, Consumer, Isolation, OffsetSpec, Producer};
 use engine::env::Env;
+use engine::log::Retention;
 use engine::record::{BatchBuilder, Compression};
 use engine::schema::{Schema, SchemaId, SchemaRegistry, unframe};
 use engine::stream::Deployment;
@@ -23,11 +24,11 @@ use engine::wire::Transport;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::board::{Board, Stage, TaskKey};
+use super::board::{Board, Deleted, Stage, TaskKey};
 use crate::checks::changelog::GROUP_OFFSETS;
 use crate::checks::log::digest;
 use crate::evidence::{Ack, PollRecord, Seen, SendRecord};
-use crate::plan::{Host, Truncate};
+use crate::plan::{Host, Replay, Truncate, TruncateBy};
 use crate::workload::SourceEvent;
 
 /// The header that carries a send's id, u64 BE.
@@ -52,6 +53,7 @@ pub struct Control {
     pub rotate: usize,
     pub deployments: Rc<[Deployment; 3]>,
     pub truncate: Option<Truncate>,
+    pub replay: Replay,
 }
 
 impl Control {
@@ -61,20 +63,28 @@ impl Control {
         let client = Client::new(this.env.clone(), this.transport.clone(), this.client.clone());
         this.keep_trying("create the source topic", || client.create_topic(&this.source, this.partitions)).await;
         let mut changed = this.board.watch();
-        let [live, replay, cut] = &*this.deployments;
-        for deployment in [live, replay] {
+        let [live, replay, third] = &*this.deployments;
+        let again = this.replay.twice.then_some(third);
+        for deployment in [live, replay].into_iter().chain(again) {
             this.wanted(&mut changed, deployment.version).await;
             this.start(&client, deployment).await;
             if deployment.version == live.version {
                 this.start_producing(&client).await;
             }
             this.start_readers(&client, deployment);
-            this.observe(&client, deployment).await;
+            let (this, client, deployment) = (this.clone(), client.clone(), deployment.clone());
+            tokio::task::spawn_local(async move { this.observe(&client, &deployment).await });
         }
         if let Some(truncate) = this.truncate {
-            this.wanted(&mut changed, cut.version).await;
+            this.wanted(&mut changed, third.version).await;
+            if let Some(after_ms) = truncate.after_ms {
+                this.start(&client, third).await;
+                tokio::time::sleep(Duration::from_millis(after_ms)).await;
+            }
             this.cut_source(&client, &mut changed, truncate).await;
-            this.start(&client, cut).await;
+            if truncate.after_ms.is_none() {
+                this.start(&client, third).await;
+            }
         }
         std::future::pending::<()>().await;
     }
@@ -95,7 +105,11 @@ impl Control {
             stage: task.stage,
             partition: task.partition,
         });
-        self.board.start(version, keys, &self.task_hosts, self.rotate);
+        let hosts = match self.replay.hosts {
+            Some(count) if version > 1 => &self.task_hosts[..count as usize],
+            _ => &self.task_hosts[..],
+        };
+        self.board.start(version, keys, hosts, self.rotate);
     }
 
     /// The source loses its beginning; back when it has.
@@ -107,7 +121,21 @@ impl Control {
             })
             .await;
         let end = end.map_or(0, |end| end.0);
-        self.board.delete(partition, Offset((end * i64::from(truncate.per_mille) / 1_000).max(1)));
+        let of =
+            self.events.iter().filter(|event| event.partition == truncate.partition && event.watermark().is_none());
+        let (times, bytes): (Vec<i64>, Vec<u64>) = of.map(|event| (event.timestamp, event.size_bytes())).unzip();
+        let part = |whole: i64| whole / 1_000 * i64::from(truncate.per_mille);
+        let what = match (truncate.by, times.iter().min(), times.iter().max()) {
+            (TruncateBy::Time, Some(first), Some(last)) => {
+                Deleted::AllBut(Retention::From(Timestamp(first + part(last - first))))
+            }
+            (TruncateBy::Size, ..) => {
+                let bytes: u64 = bytes.iter().sum();
+                Deleted::AllBut(Retention::Bytes(bytes * u64::from(1_000 - truncate.per_mille) / 1_000))
+            }
+            _ => Deleted::Below(Offset((end * i64::from(truncate.per_mille) / 1_000).max(1))),
+        };
+        self.board.delete(partition, what);
         while self.board.deletion().is_some_and(|deletion| deletion.start.is_none()) {
             if changed.changed().await.is_err() {
                 return;
@@ -296,7 +324,7 @@ impl Control {
     async fn observe(&self, client: &Client, deployment: &Deployment) {
         let mut changed = self.board.watch();
         while !self.board.is_quiet(deployment.version) {
-            if self.board.stage() == Stage::Running(deployment.version)
+            if self.board.stage() >= Stage::Running(deployment.version)
                 && self.board.unfinished(deployment.version).is_empty()
                 && self.board.is_produced()
             {

@@ -22,7 +22,7 @@ use engine::stream::{Deployment, Pipeline};
 use engine::wire::Transport;
 
 use super::World;
-use super::board::Board;
+use super::board::{Board, Deleted};
 use super::control::Control;
 use super::observe::Observed;
 use super::tasks::TaskHost;
@@ -58,6 +58,7 @@ pub fn populate(
     deployments: &Rc<[Deployment; 3]>,
     events: Vec<SourceEvent>,
 ) {
+    world.source = workload.source_topic().to_owned();
     let parts = Parts {
         board: world.board.clone(),
         engine: plan.engine.clone(),
@@ -87,6 +88,7 @@ pub fn populate(
                     rotate: plan.cluster.rotate as usize,
                     deployments: deployments.clone(),
                     truncate: plan.truncate,
+                    replay: plan.replay,
                 };
                 async move {
                     control.run().await;
@@ -187,7 +189,11 @@ async fn delete_when_asked(env: Env, broker: Broker, board: Board) {
     let mut changed = board.watch();
     loop {
         if let Some(deletion) = board.deletion().filter(|deletion| deletion.start.is_none()) {
-            match broker.delete_records(&deletion.partition, deletion.below).await {
+            let deleted = match deletion.what {
+                Deleted::Below(below) => broker.delete_records(&deletion.partition, below).await,
+                Deleted::AllBut(keep) => broker.retain(&deletion.partition, keep).await,
+            };
+            match deleted {
                 Ok(Some(start)) => board.deleted(start),
                 Ok(None) => board.fail("durable", format!("{} is not there any more", deletion.partition)),
                 // The broker ends; the next one is asked again.

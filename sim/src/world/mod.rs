@@ -32,9 +32,11 @@ use crate::evidence::Crash;
 use crate::net::{FrameFault, Latency, Which};
 use crate::plan::{Host, Phase, Plan};
 use crate::points::PointAction;
+use crate::states;
 use crate::story::{Diary, Struck};
 use crate::trace::{Kind, Trace};
 use board::Board;
+pub use trouble::Rotten;
 
 /// When every world begins: 2026-01-01 00:00:00 UTC.
 pub const EPOCH_MS: i64 = 1_767_225_600_000;
@@ -146,6 +148,8 @@ pub struct World<'a> {
     orphans: BTreeMap<usize, (Host, u64)>,
     /// Files with a wrong bit, by fault.
     rotten: BTreeMap<usize, PathBuf>,
+    /// The name of the source topic.
+    pub source: String,
     crashes: Vec<Crash>,
     /// For a story, should one be told.
     pub diary: Diary,
@@ -194,6 +198,7 @@ impl<'a> World<'a> {
             promises: BTreeMap::new(),
             orphans: BTreeMap::new(),
             rotten: BTreeMap::new(),
+            source: String::new(),
             crashes: Vec::new(),
             diary: Diary::default(),
             states: BTreeMap::new(),
@@ -257,12 +262,12 @@ impl<'a> World<'a> {
             let host = request.host.parse().unwrap_or_else(|error| panic!("a point names a host: {error}"));
             match self.promises.remove(&request.id) {
                 Some(Promise::Crash { kind, down_ms }) => {
-                    self.reached_by_crash(request.point);
+                    self.reach(states::of_crash(request.point));
                     self.diary.because(format!("at {}", request.point.name()));
                     self.take_down(host, kind, down_ms);
                 }
                 Some(Promise::Pause { taker, for_ms }) => {
-                    self.reached_by_pause(request.point);
+                    self.reach(states::of_pause(request.point));
                     self.diary.because(format!("at {}", request.point.name()));
                     self.paused(host, taker, for_ms);
                 }
@@ -508,42 +513,6 @@ impl<'a> World<'a> {
         *self.states.entry(state).or_default() += 1;
     }
 
-    fn reached_by_crash(&mut self, point: Point) {
-        let state = match point {
-            Point::TaskOutputsFlushed | Point::TaskStateFlushed | Point::TaskOffsetsSent => {
-                "crash-between-flush-and-commit"
-            }
-            Point::TaskCommitted => "crash-after-commit",
-            Point::TaskSnapshotCommitted => "crash-between-snapshot-and-trim",
-            Point::TaskTrimmed | Point::LogStartMoved => "crash-around-trim",
-            Point::BrokerLogRewritten => "crash-between-rewrite-and-trim",
-            Point::TaskRestoreBegin | Point::TaskRestoreMiddle | Point::TaskRestoreEnd => "crash-during-restore",
-            Point::BrokerRecovered | Point::LogBeforeTruncate | Point::LogTruncated => "crash-during-recovery",
-            Point::TxnDecided | Point::TxnMarkerWritten | Point::TxnMarkersWritten => "crash-between-decision-and-end",
-            Point::LogWritten => "crash-between-write-and-sync",
-            Point::LogSynced => "crash-between-sync-and-answer",
-            Point::LogBeforeRoll | Point::LogRolled | Point::LogRecoveryPointWritten => "crash-while-rolling",
-            _ => "crash-at-another-point",
-        };
-        self.reach(state);
-    }
-
-    fn reached_by_pause(&mut self, point: Point) {
-        let name = point.name();
-        let state = match point {
-            Point::TaskRestoreBegin
-            | Point::TaskRestoreMiddle
-            | Point::TaskRestoreEnd
-            | Point::TaskRestoreSnapshot
-            | Point::BrokerRecovered => "pause-inside-recovery",
-            _ if name.starts_with("txn-") => "pause-inside-a-conclusion",
-            _ if name.starts_with("log-") => "pause-inside-a-write",
-            _ if name.starts_with("task-") => "pause-inside-a-commit",
-            _ => "pause-at-another-point",
-        };
-        self.reach(state);
-    }
-
     pub fn states(&self) -> BTreeMap<String, u64> {
         let mut states: BTreeMap<String, u64> =
             self.states.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
@@ -555,15 +524,7 @@ impl<'a> World<'a> {
             states.insert("pages-lost-by-a-failed-sync".to_owned(), lost_pages);
         }
         for ((_, point), count) in self.around.points.passings() {
-            let name = match point {
-                Point::LogTruncated => "torn-tail-recovered",
-                Point::LogRolled => "segment-rolled",
-                Point::TaskRestoreMiddle => "state-restored",
-                Point::TaskRestoreSnapshot => "restored-from-snapshot",
-                Point::TaskTrimmed => "changelog-trimmed",
-                Point::BrokerLogRewritten => "internal-log-rewritten",
-                _ => continue,
-            };
+            let Some(name) = states::of_passing(point) else { continue };
             *states.entry(name.to_owned()).or_default() += count;
         }
         for (id, spec) in self.plan.faults.iter().enumerate() {

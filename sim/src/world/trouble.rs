@@ -11,11 +11,20 @@ use std::path::PathBuf;
 use engine::env::Point;
 use reports::story::SpanKind;
 
-use super::{CrashKind, Due, Promise, Status, World};
+use super::{CrashKind, Due, Promise, Status, World, hosts};
 use crate::entropy::counted;
 use crate::plan::Host;
 use crate::points::PointAction;
 use crate::trace::Kind;
+
+/// Which logs a bit is to flip in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotten {
+    /// What every replay reads.
+    Source,
+    /// What the broker reads when it starts.
+    BrokersOwn,
+}
 
 impl World<'_> {
     /// `host` stops for `for_ms`; meanwhile `taker` gets its tasks.
@@ -61,13 +70,19 @@ impl World<'_> {
         self.at(self.now_ms() + for_ms, Due::Lift { id });
     }
 
-    /// A bit of a closed segment on `host`'s disk is wrong for a while; which, `draw` says.
-    pub fn rot(&mut self, id: usize, host: Host, draw: u64, for_ms: u64) {
+    /// A bit of a closed segment of one of these logs on `host`'s disk is wrong for a while; which, `draw` says. Whether
+    /// there was a closed segment.
+    pub fn rot(&mut self, id: usize, host: Host, of: Rotten, draw: u64, for_ms: u64) -> bool {
         let draw = counted(self.plan.root(), "rot", &self.hosts[&host].name, draw);
-        let Some(path) = self.hosts[&host].env.disk().rot(id, draw) else { return };
+        let prefix = match of {
+            Rotten::Source => format!("{}/{}-", hosts::DATA_DIR, self.source),
+            Rotten::BrokersOwn => format!("{}/__", hosts::DATA_DIR),
+        };
+        let Some(path) = self.hosts[&host].env.disk().rot(id, &prefix, draw) else { return false };
         self.rotten.insert(id, path);
         self.tell_rot();
         self.at(self.now_ms() + for_ms, Due::Lift { id });
+        true
     }
 
     /// The board knows which files are rotten: an operator who is told of damage there waits for the copy.

@@ -1,0 +1,206 @@
+//! The rare states that a campaign keeps count of. One line each; a new state is a line here and a count where it is met.
+//!
+//! In: nothing. Out: names, what they mean, and which of them the default gate must have seen.
+//!
+//! Invariant: whatever is counted has a line here, so that a report can say of each that it was reached n times, or never.
+
+use engine::env::Point;
+
+/// A state that is easy to describe and hard to reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    pub name: &'static str,
+    /// What is the case then, in a sentence.
+    pub meaning: &'static str,
+    /// The default gate is inconclusive without it.
+    pub required: bool,
+}
+
+const fn rare(name: &'static str, meaning: &'static str) -> State {
+    State { name, meaning, required: false }
+}
+
+const fn must(name: &'static str, meaning: &'static str) -> State {
+    State { name, meaning, required: true }
+}
+
+/// Every state, by what it is about.
+pub const ALL: &[State] = &[
+    // A process ends between two steps.
+    must("crash-between-flush-and-commit", "A task dies with outputs in its transaction and nothing decided."),
+    must("crash-between-decision-and-end", "The broker dies after a decision, with markers still to write."),
+    must("crash-between-write-and-sync", "The broker dies with bytes written and nobody told."),
+    rare("crash-between-sync-and-answer", "The broker dies with bytes durable and nobody told."),
+    rare("crash-while-rolling", "The broker dies between two segments, or beside a new recovery point."),
+    rare("crash-around-trim", "A process dies while the beginning of a log goes away."),
+    rare(
+        "crash-between-snapshot-and-trim",
+        "A task dies with a snapshot committed and the changelog before it still there.",
+    ),
+    rare("crash-between-rewrite-and-trim", "The broker dies with a log of its own there twice."),
+    rare("crash-after-commit", "A task dies when its commit is answered and before it goes on."),
+    rare("crash-inside-a-cut", "A task dies with a cut taken, or a batch processed, and nothing written."),
+    rare("crash-with-request-under-way", "A process dies between a request and its reply."),
+    rare("crash-around-timeout-or-takeover", "The broker dies while it aborts what a producer left open."),
+    must("crash-during-restore", "A task dies while it restores: the second fault inside the recovery from the first."),
+    rare("crash-during-recovery", "The broker dies while it recovers, or with a torn tail half cut."),
+    rare("crash-at-another-point", "A process dies at a point without a state of its own."),
+    // A process stops and goes on.
+    rare("pause-inside-a-write", "The broker stops between write, sync, roll and truncation, and goes on."),
+    rare("pause-inside-a-conclusion", "The broker stops between a decision and its completion, and goes on."),
+    rare("pause-inside-a-commit", "A task stops between two steps of its loop, and goes on."),
+    rare("pause-inside-recovery", "A host stops inside its recovery, and goes on."),
+    rare("pause-at-another-point", "A host stops at a point without a state of its own, and goes on."),
+    must("zombie-fenced", "An instance that was paused comes back to find its task taken over."),
+    rare("several-zombies-at-once", "Two workers or more wake up to find their tasks taken over."),
+    must("transaction-timed-out", "The broker aborts a transaction that was open for too long."),
+    must("transaction-taken-over", "A successor finds its predecessor's transaction open."),
+    must("restarted-with-other-workers", "All workers end, and another number of them carries on."),
+    must("stopped-gracefully", "A process is asked to stop, and commits or closes what it has."),
+    // What a disk does.
+    must("unsynced-bytes-lost", "A power cut takes bytes that were written and not synced."),
+    must("torn-write", "Part of a write survives its crash."),
+    rare("garbage-in-place-of-bytes", "A power cut leaves zeros or old bytes where a write should be."),
+    must("unsynced-names-lost", "A power cut undoes the creation, removal or renaming of a file."),
+    rare("cut-undone-by-power-cut", "A power cut brings a torn tail back that recovery had cut off."),
+    must("torn-tail-recovered", "Recovery cuts a log where it is no longer whole."),
+    must("pages-lost-by-a-failed-sync", "A sync fails, and the bytes that it was for are gone."),
+    must("damage-refused-to-reader", "A reader meets a flipped bit, and is refused instead of served."),
+    rare("damage-refused-at-start", "The broker meets a flipped bit in a log of its own, and does not start."),
+    // What the logs go through.
+    must("segment-rolled", "A segment is full, and the next begins."),
+    must("state-restored", "A task reads its changelog back."),
+    must("restored-from-snapshot", "A changelog has lost its beginning, and what it begins with stands in for it."),
+    must("changelog-trimmed", "What came before a snapshot is deleted."),
+    must("internal-log-rewritten", "A log of the broker's own says everything anew, and forgets what came before."),
+    must("needed-offset-gone", "A run needs records that were deleted."),
+    rare("retention-under-a-running-replay", "The log's beginning goes away under a replay that is reading it."),
+    rare("replay-outran-retention", "The log's beginning goes away behind a replay that had already read it."),
+    rare("retention-by-time", "Everything older than a moment is deleted."),
+    rare("retention-by-size", "Everything but the last bytes is deleted."),
+    // What clients meet.
+    must("aborted-transaction", "A transaction is aborted, and readers of committed data step over it."),
+    must("send-in-doubt", "A send has no answer: it may be in the log or not."),
+    // How a pipeline is run.
+    must("more-workers-than-partitions", "Some workers have nothing to do."),
+    rare("embedded-tasks", "Tasks run in the broker's own process."),
+    rare("remote-tasks", "Tasks run far from the broker."),
+    rare("repartitioned", "Records travel to the owner of their key through a topic."),
+    rare("replay-beside-live", "A replay starts while the live version still runs."),
+    rare("replay-by-fewer-hosts", "A replay is run by another number of hosts than live."),
+    rare("second-replay", "The log is replayed twice, and both agree with live."),
+    // What the events are.
+    must("empty-log", "There is not one event."),
+    rare("one-record-log", "The whole log is one event."),
+    must("late-event-after-close", "An event comes when its window is closed."),
+    must("session-bridge-after-emission", "An event joins two sessions whose panes are out."),
+    must("emitted-pane-changed", "An event changes a pane that is out."),
+    must("pane-retracted", "A pane that is out is taken back."),
+    must("duplicate-dropped", "An event comes a second time within the horizon."),
+    must("poison-record-rejected", "A record that cannot be decoded goes to the rejected topic, with the reason."),
+    must("schema-change-mid-log", "A record is written with another schema than those before it."),
+    rare("exact-gap", "Two events are exactly as far apart as still makes one session, or on a window's edge."),
+    rare("idle-partition", "A partition has nothing to say for a while, and only its markers move it."),
+    rare("unused-partition", "A partition never has an event."),
+    rare("hot-key", "Most events are of one key."),
+    rare("equal-timestamps", "Two events of a key have one event time."),
+];
+
+/// The state with this name.
+pub fn named(name: &str) -> Option<&'static State> {
+    ALL.iter().find(|state| state.name == name)
+}
+
+/// Those that the default gate must have seen.
+pub fn required() -> impl Iterator<Item = &'static str> {
+    ALL.iter().filter(|state| state.required).map(|state| state.name)
+}
+
+/// What a crash at a point is called.
+pub fn of_crash(point: Point) -> &'static str {
+    match point {
+        Point::TaskOutputsFlushed | Point::TaskStateFlushed | Point::TaskOffsetsSent => {
+            "crash-between-flush-and-commit"
+        }
+        Point::TaskPolled | Point::TaskProcessed | Point::TaskCut | Point::TaskStopping => "crash-inside-a-cut",
+        Point::TaskCommitted => "crash-after-commit",
+        Point::TaskSnapshotCommitted => "crash-between-snapshot-and-trim",
+        Point::TaskTrimmed | Point::LogBeforeStartMoves | Point::LogStartMoved | Point::LogSegmentsRemoved => {
+            "crash-around-trim"
+        }
+        Point::BrokerLogRewritten => "crash-between-rewrite-and-trim",
+        Point::TaskRestoreBegin | Point::TaskRestoreSnapshot | Point::TaskRestoreMiddle | Point::TaskRestoreEnd => {
+            "crash-during-restore"
+        }
+        Point::BrokerRecovered | Point::LogBeforeTruncate | Point::LogTruncated => "crash-during-recovery",
+        Point::TxnDecided | Point::TxnBeforeMarker | Point::TxnMarkerWritten | Point::TxnMarkersWritten => {
+            "crash-between-decision-and-end"
+        }
+        Point::TxnTakenOver | Point::TxnTimedOut => "crash-around-timeout-or-takeover",
+        Point::LogWritten => "crash-between-write-and-sync",
+        Point::LogSynced => "crash-between-sync-and-answer",
+        Point::LogBeforeRoll | Point::LogRolled | Point::LogIndexWritten | Point::LogRecoveryPointWritten => {
+            "crash-while-rolling"
+        }
+        Point::ClientSent | Point::ClientReplied => "crash-with-request-under-way",
+        _ => "crash-at-another-point",
+    }
+}
+
+/// What a pause at a point is called.
+pub fn of_pause(point: Point) -> &'static str {
+    match point {
+        Point::TaskRestoreBegin
+        | Point::TaskRestoreSnapshot
+        | Point::TaskRestoreMiddle
+        | Point::TaskRestoreEnd
+        | Point::BrokerRecovered => "pause-inside-recovery",
+        _ => match point.name().split_once('-') {
+            Some(("txn", _)) => "pause-inside-a-conclusion",
+            Some(("log", _)) => "pause-inside-a-write",
+            Some(("task", _)) => "pause-inside-a-commit",
+            _ => "pause-at-another-point",
+        },
+    }
+}
+
+/// What it is called that a point was passed at all, if that is rare.
+pub fn of_passing(point: Point) -> Option<&'static str> {
+    Some(match point {
+        Point::LogTruncated => "torn-tail-recovered",
+        Point::LogRolled => "segment-rolled",
+        Point::TaskRestoreMiddle => "state-restored",
+        Point::TaskRestoreSnapshot => "restored-from-snapshot",
+        Point::TaskTrimmed => "changelog-trimmed",
+        Point::BrokerLogRewritten => "internal-log-rewritten",
+        Point::TxnTimedOut => "transaction-timed-out",
+        Point::TxnTakenOver => "transaction-taken-over",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_state_has_a_name_of_its_own_and_a_sentence() {
+        let names: BTreeSet<&str> = ALL.iter().map(|state| state.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        assert!(ALL.len() >= 40, "{}", ALL.len());
+        for State { name, meaning, .. } in ALL {
+            assert!(meaning.ends_with('.') && meaning.len() < 100, "{name}: {meaning}");
+        }
+    }
+
+    #[test]
+    fn what_happens_at_a_point_has_a_line_here() {
+        for point in Point::ALL {
+            for name in [of_crash(*point), of_pause(*point)].into_iter().chain(of_passing(*point)) {
+                assert!(named(name).is_some(), "{name} at {}", point.name());
+            }
+        }
+    }
+}
