@@ -124,6 +124,10 @@ pub struct History {
     pub polls: Vec<PollRecord>,
     pub ends: Vec<EndRecord>,
     pub trims: Vec<TrimRecord>,
+    /// Batches that tasks wrote.
+    pub writes: Vec<WriteRecord>,
+    /// What the sequential readers read, from offset 0.
+    pub assigned: BTreeMap<String, Vec<TopicPartition>>,
 }
 
 /// A source record that somebody tried to write. Its identity is the header `segno.send`, never reused.
@@ -185,6 +189,21 @@ pub struct EndRecord {
     pub commit: bool,
     pub asked: Moment,
     pub answered: Option<Moment>,
+}
+
+/// A batch that a client asked the broker to append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteRecord {
+    pub partition: TopicPartition,
+    /// Of an idempotent producer.
+    pub writer: Option<(ProducerId, ProducerEpoch)>,
+    pub transactional: bool,
+    /// Of the first record.
+    pub sequence: i32,
+    pub records: i32,
+    pub asked: Moment,
+    /// When success was answered, and the first record's offset.
+    pub answered: Option<(Moment, Offset)>,
 }
 
 /// A task's request to delete the beginning of a log.

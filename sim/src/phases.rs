@@ -20,6 +20,8 @@ use crate::world::hosts::DATA_DIR;
 /// For how long nothing may get further in a healed world. While some commit brings some group further than ever before,
 /// the world is slow and not stuck: a plan may fetch and commit one event at a time, and roll a segment with each.
 pub const LIVENESS_BOUND_MS: u64 = 60_000;
+/// How long the readers may need for the last of it.
+const LAST_READS_BOUND_MS: u64 = 10_000;
 /// How long a healed world may take in all.
 const SLOWEST_MS: u64 = 900_000;
 /// How long the world is watched after a task has found its input cut.
@@ -109,6 +111,8 @@ impl Phases<'_, '_> {
                 _ => self.world.reach("second-replay"),
             }
         }
+        // Who reads along gets to the end of what was acknowledged, or `unseen` says so.
+        self.step_until(LAST_READS_BOUND_MS, |world| world.board.is_all_read())?;
         Ok(())
     }
 

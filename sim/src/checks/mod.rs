@@ -7,6 +7,7 @@
 
 pub mod changelog;
 pub mod deterministic;
+pub mod history;
 pub mod log;
 pub mod output;
 pub mod source;
@@ -37,6 +38,7 @@ use reports::FirstDifference;
 use crate::evidence::{Evidence, RunNames, TaskNames};
 use crate::workload::{Expected, Shape, Workload};
 use changelog::Changelog;
+use history::Reading;
 use log::Logs;
 use output::Output;
 use source::Source;
@@ -80,6 +82,8 @@ pub struct Case<'a> {
     pub source: Source,
     pub live: Output,
     pub replay: Output,
+    /// The histories by partition.
+    pub reading: Reading<'a>,
     /// What the independent function says of the source.
     pub expected: Expected,
     changelogs: BTreeMap<TopicPartition, Changelog>,
@@ -100,7 +104,8 @@ impl<'a> Case<'a> {
                 changelogs.insert(name.clone(), Changelog::read(log, task.window));
             }
         }
-        Case { evidence, workload, shape, logs, source, live, replay, expected, changelogs }
+        let reading = Reading::of(&evidence.history);
+        Case { evidence, workload, shape, logs, source, live, replay, reading, expected, changelogs }
     }
 
     /// Both runs of the pipeline, with the name that messages use.
@@ -147,7 +152,15 @@ pub const ALL: &[Check] = &[
     trimmed::CHECK,
     watermark_monotonic::CHECK,
     loud_gap::CHECK,
+    history::LOST_WRITE,
+    history::DUPLICATE,
+    history::INCONSISTENT_OFFSET,
+    history::NONMONOTONIC,
+    history::SKIPPED,
+    history::ABORTED_READ,
+    history::TORN_TRANSACTION,
     converges::CHECK,
+    history::UNSEEN,
     equals_expected::CHECK,
     replay_equals_live::CHECK,
 ];
@@ -173,7 +186,11 @@ pub fn run_replay(case: &Case<'_>) -> Vec<Violation> {
 
 /// How many things each check judges.
 pub fn examined(case: &Case<'_>) -> BTreeMap<String, u64> {
-    ALL.iter().map(|check| (check.name.to_owned(), (check.examined)(case))).collect()
+    let mut examined = BTreeMap::new();
+    for check in ALL {
+        *examined.entry(check.name.to_owned()).or_default() += (check.examined)(case);
+    }
+    examined
 }
 
 fn few(mut found: Vec<Violation>) -> Vec<Violation> {

@@ -16,7 +16,7 @@ use engine::stream::TaskStats;
 use engine::types::{Offset, Partition, TopicPartition};
 use tokio::sync::watch;
 
-use crate::evidence::{Ack, EndRecord, History, Moment, PollRecord, SendRecord, TrimRecord};
+use crate::evidence::{Ack, EndRecord, History, Moment, PollRecord, SendRecord, TrimRecord, WriteRecord};
 use crate::plan::Host;
 
 /// One task of one version.
@@ -83,6 +83,8 @@ struct State {
     /// Who asked for the end of each transaction in the history.
     end_hosts: Vec<Host>,
     history: History,
+    /// Up to where each sequential reader has read.
+    positions: BTreeMap<(String, TopicPartition), Offset>,
     disturbances: Vec<Disturbance>,
     fenced: BTreeMap<Host, u64>,
     failed: Vec<(&'static str, String)>,
@@ -324,8 +326,52 @@ impl Board {
         record.unwrap_or_else(|| panic!("send {id} was acknowledged and never sent")).acks.push(ack);
     }
 
+    /// A reader begins to read these from offset 0, and never seeks back.
+    pub fn reads(&self, reader: String, partitions: Vec<TopicPartition>) {
+        self.lock().history.assigned.insert(reader, partitions);
+    }
+
     pub fn polled(&self, record: PollRecord) {
-        self.lock().history.polls.push(record);
+        let mut state = self.lock();
+        state.positions.insert((record.reader.clone(), record.partition.clone()), record.next);
+        state.history.polls.push(record);
+    }
+
+    /// Whether every reader has come to the end of what was acknowledged in its partitions.
+    pub fn is_all_read(&self) -> bool {
+        let state = self.lock();
+        let mut ends: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
+        let mut owe = |partition, end: Offset| {
+            let known = ends.entry(partition).or_insert(end);
+            *known = end.max(*known);
+        };
+        for send in &state.history.sends {
+            send.acks.iter().for_each(|ack| owe(&send.partition, ack.offset.plus(1)));
+        }
+        for write in &state.history.writes {
+            if let Some((_, base)) = write.answered {
+                owe(&write.partition, base.plus(i64::from(write.records)));
+            }
+        }
+        state.history.assigned.iter().all(|(reader, partitions)| {
+            partitions.iter().all(|partition| match ends.get(partition) {
+                None => true,
+                Some(end) => {
+                    state.positions.get(&(reader.clone(), partition.clone())).is_some_and(|position| position >= end)
+                }
+            })
+        })
+    }
+
+    /// A batch leaves; its place in the history is for [`Board::write_answered`].
+    pub fn write_asked(&self, record: WriteRecord) -> usize {
+        let mut state = self.lock();
+        state.history.writes.push(record);
+        state.history.writes.len() - 1
+    }
+
+    pub fn write_answered(&self, place: usize, at: Moment, base: Offset) {
+        self.lock().history.writes[place].answered = Some((at, base));
     }
 
     /// A request to end a transaction leaves; its place in the history is for [`Board::end_answered`].

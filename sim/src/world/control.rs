@@ -279,6 +279,7 @@ impl Control {
 
     async fn read_along(&self, client: &Client, reader: String, partitions: Vec<TopicPartition>, isolation: Isolation) {
         let mut consumer = Consumer::new(client, isolation);
+        self.board.reads(reader.clone(), partitions.clone());
         consumer.assign(partitions.into_iter().map(|partition| (partition, Offset::ZERO)));
         let mut scratch = Vec::new();
         loop {
@@ -314,7 +315,17 @@ impl Control {
                         });
                     }
                 }
-                Err(error) => self.env.log(format_args!("{reader}: {error}")),
+                Err(error) => {
+                    self.env.log(format_args!("{reader}: {error}"));
+                    if let ClientError::OffsetOutOfRange { partition, needed, start, end } = &error {
+                        if needed > end {
+                            let message = format!("{reader} had read {partition} up to {needed}, and it ends at {end}");
+                            self.board.fail("durable", message);
+                        }
+                        // Trimmed: this reader wants whatever is there.
+                        consumer.seek(partition, (*start).max(*needed));
+                    }
+                }
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

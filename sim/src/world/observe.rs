@@ -1,4 +1,4 @@
-//! A transport that remembers: every request to end a transaction or to delete records, the offsets that
+//! A transport that remembers: every batch, every request to end a transaction or to delete records, the offsets that
 //! were committed, and every call that failed.
 //!
 //! In: another transport. Out: the same answers; lines in the board's histories.
@@ -9,11 +9,11 @@ use engine::env::BoxFuture;
 use engine::types::{Offset, ProducerEpoch, ProducerId, TopicPartition};
 use engine::wire::{Transport, TransportError};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::{FetchResponse, RequestKind, ResponseKind};
+use kafka_protocol::messages::{FetchResponse, ProduceRequest, ProduceResponse, RequestKind, ResponseKind};
 
 use super::board::Board;
 use crate::clock::virtual_ms;
-use crate::evidence::{EndRecord, TrimRecord};
+use crate::evidence::{EndRecord, TrimRecord, WriteRecord};
 use crate::plan::Host;
 
 pub struct Observed {
@@ -69,7 +69,14 @@ impl Transport for Observed {
                     }
                 }
             }
+            let writes = match &request {
+                RequestKind::Produce(produce) => self.writes(produce),
+                _ => Vec::new(),
+            };
             let answer = self.inner.call(api_version, request).await;
+            if let Ok(ResponseKind::Produce(produced)) = &answer {
+                self.written(&writes, produced);
+            }
             match (&answer, ending) {
                 (Ok(ResponseKind::EndTxn(end)), Some((id, commit, place))) if end.error_code == 0 => {
                     self.board.end_answered(place, self.board.moment());
@@ -83,6 +90,68 @@ impl Transport for Observed {
                 _ => {}
             }
             answer
+        })
+    }
+}
+
+impl Observed {
+    /// The batches of a request, each with its place in the history.
+    fn writes(&self, request: &ProduceRequest) -> Vec<(TopicPartition, usize)> {
+        let mut writes = Vec::new();
+        for topic in &request.topic_data {
+            for data in &topic.partition_data {
+                let partition = TopicPartition::new(topic.name.as_str(), data.index);
+                let Some(header) = data.records.as_deref().and_then(BatchHeader::read) else { continue };
+                let place = self.board.write_asked(WriteRecord {
+                    partition: partition.clone(),
+                    writer: header.writer,
+                    transactional: header.transactional,
+                    sequence: header.sequence,
+                    records: header.records,
+                    asked: self.board.moment(),
+                    answered: None,
+                });
+                writes.push((partition, place));
+            }
+        }
+        writes
+    }
+
+    fn written(&self, writes: &[(TopicPartition, usize)], response: &ProduceResponse) {
+        for topic in &response.responses {
+            for answer in topic.partition_responses.iter().filter(|answer| answer.error_code == 0) {
+                let partition = TopicPartition::new(topic.name.as_str(), answer.index);
+                for (_, place) in writes.iter().filter(|(of, _)| *of == partition) {
+                    self.board.write_answered(*place, self.board.moment(), Offset(answer.base_offset));
+                }
+            }
+        }
+    }
+}
+
+/// What a record batch says of itself, in the layout of its version 2; read without the engine, as the checks do.
+struct BatchHeader {
+    writer: Option<(ProducerId, ProducerEpoch)>,
+    transactional: bool,
+    sequence: i32,
+    records: i32,
+}
+
+impl BatchHeader {
+    /// `None` for anything but one batch.
+    fn read(bytes: &[u8]) -> Option<BatchHeader> {
+        let length = i32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?);
+        if usize::try_from(length).ok()? + 12 != bytes.len() {
+            return None;
+        }
+        let attributes = i16::from_be_bytes(bytes.get(21..23)?.try_into().ok()?);
+        let id = i64::from_be_bytes(bytes.get(43..51)?.try_into().ok()?);
+        let epoch = i16::from_be_bytes(bytes.get(51..53)?.try_into().ok()?);
+        Some(BatchHeader {
+            writer: (id >= 0).then_some((ProducerId(id), ProducerEpoch(epoch))),
+            transactional: attributes & 1 << 4 != 0,
+            sequence: i32::from_be_bytes(bytes.get(53..57)?.try_into().ok()?),
+            records: i32::from_be_bytes(bytes.get(57..61)?.try_into().ok()?),
         })
     }
 }

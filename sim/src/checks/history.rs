@@ -1,0 +1,661 @@
+//! What the clients saw, and nothing else: acknowledgements, reads, the ends of transactions. No log is read here, so these
+//! properties hold or fail of any broker, ours or another. The vocabulary is that of Jepsen's Kafka workload.
+//!
+//! In: [`History`]. Out: violations under the names of the properties that the logs are held to as well, and two that only a
+//! history can break: `skipped` and `unseen`.
+//!
+//! An outcome is known when an answer came: a send without one may be anywhere or nowhere, and is held to nothing but being
+//! there at most once. A transaction is committed or aborted when its end was answered so.
+//!
+//! Source: `jepsen.kafka.workload` and the analyses of Redpanda 21.10 and Bufstream 0.1, which found these anomalies in the
+//! field.
+
+use std::collections::BTreeMap;
+
+use engine::types::{ProducerEpoch, ProducerId, TopicPartition};
+
+use super::{Case, Check, Violation};
+use crate::evidence::{History, PollRecord, SendRecord, WriteRecord};
+
+pub const LOST_WRITE: Check = Check {
+    name: "lost-write",
+    holds_when: "no reader goes past an acknowledged record without seeing it",
+    examined: |case| case.evidence.history.sends.iter().filter(|send| !send.acks.is_empty()).count() as u64,
+    run: |case| said("lost-write", lost_writes(&case.reading)),
+};
+
+pub const DUPLICATE: Check = Check {
+    name: "duplicate",
+    holds_when: "no send is seen at two places, and no offset is given to two batches",
+    examined: |case| case.evidence.history.sends.len() as u64,
+    run: |case| said("duplicate", duplicates(&case.reading)),
+};
+
+pub const INCONSISTENT_OFFSET: Check = Check {
+    name: "inconsistent-offset",
+    holds_when: "whoever reads or is acknowledged an offset means the same record",
+    examined: polled,
+    run: |case| said("inconsistent-offset", inconsistent(&case.reading)),
+};
+
+pub const NONMONOTONIC: Check = Check {
+    name: "nonmonotonic",
+    holds_when: "a reader never moves back, and a later send never lies before an earlier one",
+    examined: |case| (case.evidence.history.polls.len() + case.evidence.history.sends.len()) as u64,
+    run: |case| said("nonmonotonic", nonmonotonic(&case.reading)),
+};
+
+pub const SKIPPED: Check = Check {
+    name: "skipped",
+    holds_when: "no reader leaves out what another saw, and nothing foreign lies between two sends",
+    examined: polled,
+    run: |case| said("skipped", skipped(&case.reading)),
+};
+
+pub const ABORTED_READ: Check = Check {
+    name: "aborted-read",
+    holds_when: "no committed read shows a record whose transaction's abort was answered",
+    examined: |case| case.evidence.history.writes.iter().filter(|write| write.answered.is_some()).count() as u64,
+    run: |case| said("aborted-read", aborted_reads(&case.reading)),
+};
+
+pub const TORN_TRANSACTION: Check = Check {
+    name: "torn-transaction",
+    holds_when: "who sees a part of a transaction sees all of it",
+    examined: |case| {
+        case.evidence.history.ends.iter().filter(|end| end.commit && end.answered.is_some()).count() as u64
+    },
+    run: |case| said("torn-transaction", torn(&case.reading)),
+};
+
+pub const UNSEEN: Check = Check {
+    name: "unseen",
+    holds_when: "what was acknowledged is read by every reader in the end",
+    examined: |case| if settled(case) { case.evidence.history.assigned.len() as u64 } else { 0 },
+    run: |case| {
+        // A run that did not come to rest is `converges`'s.
+        let found = if settled(case) { unseen(&case.reading) } else { Vec::new() };
+        said("unseen", found)
+    },
+};
+
+fn polled(case: &Case<'_>) -> u64 {
+    case.evidence.history.polls.iter().map(|poll| poll.seen.len() as u64).sum()
+}
+
+fn settled(case: &Case<'_>) -> bool {
+    case.evidence.liveness.converged && case.evidence.liveness.replay_converged
+}
+
+fn said(property: &'static str, messages: Vec<String>) -> Vec<Violation> {
+    messages.into_iter().map(|message| Violation::new(property, message)).collect()
+}
+
+/// The writer of a transaction: every end bumps the epoch, so the pair names one.
+type Transaction = (ProducerId, ProducerEpoch);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Committed,
+    Aborted,
+}
+
+/// A history by partition.
+pub struct Reading<'h> {
+    history: &'h History,
+    partitions: BTreeMap<&'h TopicPartition, Partition<'h>>,
+    outcomes: BTreeMap<Transaction, Outcome>,
+}
+
+#[derive(Default)]
+struct Partition<'h> {
+    /// By reader, each in its order. Only those that never seek back.
+    readers: BTreeMap<&'h str, Vec<&'h PollRecord>>,
+    /// Acknowledged, in the order in which they were sent.
+    sends: Vec<(&'h SendRecord, i64)>,
+    /// Answered.
+    writes: Vec<(&'h WriteRecord, i64)>,
+    /// What was first seen at an offset, and by whom.
+    values: BTreeMap<i64, (u64, &'h str)>,
+    /// The first committed reader that saw an offset.
+    committed: BTreeMap<i64, &'h str>,
+}
+
+impl<'h> Reading<'h> {
+    pub fn of(history: &'h History) -> Reading<'h> {
+        let mut partitions: BTreeMap<&TopicPartition, Partition<'_>> = BTreeMap::new();
+        for poll in history.polls.iter().filter(|poll| poll.sequential) {
+            let partition = partitions.entry(&poll.partition).or_default();
+            partition.readers.entry(&poll.reader).or_default().push(poll);
+            for seen in &poll.seen {
+                partition.values.entry(seen.offset.0).or_insert((seen.digest, &poll.reader));
+                if poll.read_committed {
+                    partition.committed.entry(seen.offset.0).or_insert(&poll.reader);
+                }
+            }
+        }
+        for send in &history.sends {
+            if let Some(ack) = send.acks.first() {
+                partitions.entry(&send.partition).or_default().sends.push((send, ack.offset.0));
+            }
+        }
+        for write in &history.writes {
+            if let Some((_, base)) = write.answered {
+                partitions.entry(&write.partition).or_default().writes.push((write, base.0));
+            }
+        }
+        let mut outcomes = BTreeMap::new();
+        for end in history.ends.iter().filter(|end| end.answered.is_some()) {
+            let outcome = if end.commit { Outcome::Committed } else { Outcome::Aborted };
+            outcomes.insert((end.producer_id, end.epoch), outcome);
+        }
+        for partition in partitions.values_mut() {
+            // The id of a send is its place in the sender's order.
+            partition.sends.sort_by_key(|(send, _)| send.id);
+        }
+        Reading { history, partitions, outcomes }
+    }
+
+    /// `None`: outside of any transaction.
+    fn transaction(write: &WriteRecord) -> Option<Transaction> {
+        write.writer.filter(|_| write.transactional)
+    }
+
+    /// Whether a committed reader is owed what was written.
+    fn is_owed(&self, write: &WriteRecord) -> bool {
+        Self::transaction(write).is_none_or(|transaction| self.outcomes.get(&transaction) == Some(&Outcome::Committed))
+    }
+}
+
+impl Partition<'_> {
+    fn polls(&self) -> impl Iterator<Item = &PollRecord> {
+        self.readers.values().flatten().copied()
+    }
+
+    /// The reads that went past `offset`, one a reader: of a reader that goes back, `nonmonotonic` says so.
+    fn past(&self, offset: i64) -> impl Iterator<Item = &PollRecord> {
+        self.readers.values().filter_map(move |polls| {
+            let poll = *polls.get(polls.partition_point(|poll| poll.next.0 <= offset))?;
+            (poll.from.0 <= offset).then_some(poll)
+        })
+    }
+}
+
+fn saw(poll: &PollRecord, offset: i64) -> Option<u64> {
+    let place = poll.seen.binary_search_by_key(&offset, |seen| seen.offset.0).ok()?;
+    Some(poll.seen[place].digest)
+}
+
+fn lost_writes(reading: &Reading<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, partition) in &reading.partitions {
+        for (send, offset) in &partition.sends {
+            for poll in partition.past(*offset).filter(|poll| saw(poll, *offset).is_none()) {
+                found.push(format!(
+                    "{} read {name} from {} to {} and did not see send {}, acknowledged at {offset}",
+                    poll.reader, poll.from, poll.next, send.id
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn duplicates(reading: &Reading<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    let sends: BTreeMap<u64, &SendRecord> = reading.history.sends.iter().map(|send| (send.digest, send)).collect();
+    let mut places: BTreeMap<u64, (&TopicPartition, i64)> = BTreeMap::new();
+    for (name, partition) in &reading.partitions {
+        for (offset, (digest, reader)) in &partition.values {
+            let Some(send) = sends.get(digest).filter(|send| send.partition.topic == name.topic) else { continue };
+            if let Some((first, at)) = places.insert(*digest, (name, *offset)) {
+                found.push(format!("{reader} saw send {} at {name}@{offset}, and it is at {first}@{at} too", send.id));
+            }
+        }
+        let mut given: Vec<(i64, i64, &WriteRecord)> =
+            partition.writes.iter().map(|(write, base)| (*base, base + i64::from(write.records), *write)).collect();
+        given.sort_by_key(|(base, end, _)| (*base, *end));
+        for pair in given.windows(2) {
+            let [(first, end, one), (base, _, other)] = [pair[0], pair[1]];
+            // A retry of the same batch is told the same offsets.
+            let again = one.writer.is_some() && (one.writer, one.sequence) == (other.writer, other.sequence);
+            if base < end && !(again && base == first) {
+                found.push(format!(
+                    "{name}: offsets from {base} were given to {} and to {}",
+                    describe(one),
+                    describe(other)
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn describe(write: &WriteRecord) -> String {
+    match write.writer {
+        Some((id, epoch)) => {
+            format!("producer {id} epoch {epoch}, {} records from sequence {}", write.records, write.sequence)
+        }
+        None => format!("a batch of {} records", write.records),
+    }
+}
+
+fn inconsistent(reading: &Reading<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, partition) in &reading.partitions {
+        for poll in partition.polls() {
+            for seen in &poll.seen {
+                let (first, reader) = partition.values[&seen.offset.0];
+                if first != seen.digest {
+                    found.push(format!("{} and {reader} saw different records at {name}@{}", poll.reader, seen.offset));
+                }
+            }
+        }
+        for (send, offset) in &partition.sends {
+            if let Some((_, reader)) = partition.values.get(offset).filter(|(digest, _)| *digest != send.digest) {
+                found.push(format!(
+                    "send {} was acknowledged at {name}@{offset}, and {reader} saw another there",
+                    send.id
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn nonmonotonic(reading: &Reading<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, partition) in &reading.partitions {
+        for (reader, polls) in &partition.readers {
+            for pair in polls.windows(2).filter(|pair| pair[1].from < pair[0].next) {
+                let (to, from) = (pair[0].next, pair[1].from);
+                found.push(format!("{reader} had read {name} up to {to} and then read on from {from}"));
+            }
+        }
+        for pair in partition.sends.windows(2).filter(|pair| pair[1].1 <= pair[0].1) {
+            let ((one, first), (other, second)) = (pair[0], pair[1]);
+            found.push(format!(
+                "{name}: send {} was acknowledged at {second}, and send {} before it at {first}",
+                other.id, one.id
+            ));
+        }
+        let mut last: BTreeMap<Transaction, (i32, i64)> = BTreeMap::new();
+        let mut writes: Vec<_> =
+            partition.writes.iter().filter_map(|(write, base)| Some((write.writer?, write, base))).collect();
+        writes.sort_by_key(|(writer, write, _)| (*writer, write.sequence));
+        for (writer, write, &base) in writes {
+            if let Some((sequence, before)) = last.insert(writer, (write.sequence, base))
+                && write.sequence > sequence
+                && base <= before
+            {
+                found.push(format!(
+                    "{name}: sequence {} of producer {} epoch {} is at {base}, and sequence {sequence} at {before}",
+                    write.sequence, writer.0, writer.1
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn skipped(reading: &Reading<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    let ids: BTreeMap<u64, u64> = reading.history.sends.iter().map(|send| (send.digest, send.id)).collect();
+    for (name, partition) in &reading.partitions {
+        for (reader, polls) in &partition.readers {
+            let mut position = 0;
+            for poll in polls {
+                // Who fell behind the start of the log was told so, and goes on from there.
+                if poll.from.0 > position && poll.from > poll.log_start {
+                    found
+                        .push(format!("{reader} had read {name} up to {position} and then read on from {}", poll.from));
+                }
+                position = poll.next.0.max(position);
+            }
+        }
+        for poll in partition.polls() {
+            let mut miss = |offset: i64, reader: &str| {
+                if saw(poll, offset).is_none() {
+                    found.push(format!(
+                        "{} read {name} from {} to {} and was not shown offset {offset}, which {reader} saw",
+                        poll.reader, poll.from, poll.next
+                    ));
+                }
+            };
+            let range = poll.from.0..poll.next.0.max(poll.from.0);
+            match poll.read_committed {
+                true => partition.committed.range(range).for_each(|(offset, reader)| miss(*offset, reader)),
+                false => partition.values.range(range).for_each(|(offset, (_, reader))| miss(*offset, reader)),
+            }
+        }
+        for pair in partition.sends.windows(2) {
+            let ((one, first), (other, second)) = (pair[0], pair[1]);
+            for (offset, (digest, reader)) in partition.values.range((first + 1).min(second)..second) {
+                let between = ids.get(digest).is_some_and(|id| (one.id + 1..other.id).contains(id));
+                if !between {
+                    found.push(format!(
+                        "{reader} saw a record at {name}@{offset} between send {} at {first} and send {} at {second}, \
+                         and it is of no send between them",
+                        one.id, other.id
+                    ));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn aborted_reads(reading: &Reading<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, partition) in &reading.partitions {
+        for (write, base) in &partition.writes {
+            let Some(transaction) = Reading::transaction(write) else { continue };
+            if reading.outcomes.get(&transaction) != Some(&Outcome::Aborted) {
+                continue;
+            }
+            for offset in *base..base + i64::from(write.records) {
+                for poll in partition.past(offset).filter(|poll| poll.read_committed && saw(poll, offset).is_some()) {
+                    found.push(format!(
+                        "{} was shown {name}@{offset}, written by {}, whose abort was answered",
+                        poll.reader,
+                        describe(write)
+                    ));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn torn(reading: &Reading<'_>) -> Vec<String> {
+    /// Where a record of a transaction was seen, and where one was left out.
+    #[derive(Default)]
+    struct Parts {
+        seen: Option<String>,
+        missing: Option<String>,
+    }
+    let mut transactions: BTreeMap<Transaction, Parts> = BTreeMap::new();
+    for (name, partition) in &reading.partitions {
+        for (write, base) in &partition.writes {
+            let Some(transaction) = Reading::transaction(write).filter(|_| reading.is_owed(write)) else { continue };
+            let parts = transactions.entry(transaction).or_default();
+            for offset in *base..base + i64::from(write.records) {
+                for poll in partition.past(offset).filter(|poll| poll.read_committed) {
+                    let (part, word) = match saw(poll, offset) {
+                        Some(_) => (&mut parts.seen, "was shown"),
+                        None => (&mut parts.missing, "was not shown"),
+                    };
+                    part.get_or_insert_with(|| format!("{} {word} {name}@{offset}", poll.reader));
+                }
+            }
+        }
+    }
+    let parts = transactions.into_iter().filter_map(|((id, epoch), parts)| {
+        let missing = parts.missing?;
+        let seen = parts.seen.map_or(String::new(), |seen| format!(", and {seen}"));
+        Some(format!("the commit of producer {id} epoch {epoch} was answered; {missing}{seen}"))
+    });
+    parts.collect()
+}
+
+fn unseen(reading: &Reading<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (reader, partitions) in &reading.history.assigned {
+        for name in partitions {
+            let Some(partition) = reading.partitions.get(name) else { continue };
+            let polls = partition.readers.get(reader.as_str());
+            let position = polls.and_then(|polls| polls.last()).map_or(0, |poll| poll.next.0);
+            let send = partition.sends.iter().find(|(_, offset)| *offset >= position);
+            let write = partition.writes.iter().find(|(write, base)| {
+                write.records > 0 && base + i64::from(write.records) > position && reading.is_owed(write)
+            });
+            let what = match (send, write) {
+                (Some((send, offset)), _) => format!("send {}, acknowledged at {offset}", send.id),
+                (None, Some((write, base))) => format!("what {} wrote at {base}", describe(write)),
+                (None, None) => continue,
+            };
+            found.push(format!("{reader} never came to {what} of {name}: it had read up to {position}"));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::types::Offset;
+
+    use super::*;
+    use crate::evidence::{Ack, EndRecord, Moment, Seen};
+
+    /// `<partition>` of topic `t`.
+    fn partition(number: i32) -> TopicPartition {
+        TopicPartition::new("t", number)
+    }
+
+    /// A history by hand: a send's digest is its id.
+    #[derive(Default)]
+    struct Script(History);
+
+    impl Script {
+        fn send(mut self, id: u64, number: i32, acked: Option<i64>) -> Script {
+            self.0.sends.push(SendRecord {
+                id,
+                partition: partition(number),
+                digest: id,
+                sent: Moment(0),
+                acks: acked.map(|offset| Ack { at: Moment(1), offset: Offset(offset) }).into_iter().collect(),
+                transaction: None,
+            });
+            self
+        }
+
+        /// `seen`: (offset, digest).
+        fn poll(mut self, reader: &str, number: i32, range: std::ops::Range<i64>, seen: &[(i64, u64)]) -> Script {
+            self.0.polls.push(PollRecord {
+                reader: reader.into(),
+                sequential: true,
+                partition: partition(number),
+                asked: Moment(0),
+                answered: Moment(0),
+                from: Offset(range.start),
+                next: Offset(range.end),
+                read_committed: reader.starts_with("committed"),
+                high_watermark: Offset(range.end),
+                last_stable: Offset(range.end),
+                log_start: Offset(0),
+                seen: seen.iter().map(|(offset, digest)| Seen { offset: Offset(*offset), digest: *digest }).collect(),
+            });
+            self
+        }
+
+        /// Two records of (7, epoch), written at `base`.
+        fn write(mut self, epoch: i16, sequence: i32, number: i32, base: i64) -> Script {
+            self.0.writes.push(WriteRecord {
+                partition: partition(number),
+                writer: Some((ProducerId(7), ProducerEpoch(epoch))),
+                transactional: true,
+                sequence,
+                records: 2,
+                asked: Moment(0),
+                answered: Some((Moment(1), Offset(base))),
+            });
+            self
+        }
+
+        fn end(mut self, epoch: i16, commit: bool) -> Script {
+            self.0.ends.push(EndRecord {
+                transactional_id: "x".into(),
+                producer_id: ProducerId(7),
+                epoch: ProducerEpoch(epoch),
+                commit,
+                asked: Moment(2),
+                answered: Some(Moment(3)),
+            });
+            self
+        }
+
+        fn assigned(mut self, reader: &str, numbers: &[i32]) -> Script {
+            self.0.assigned.insert(reader.into(), numbers.iter().map(|number| partition(*number)).collect());
+            self
+        }
+
+        /// Everything that is found, as `property: message`.
+        fn found(&self) -> Vec<String> {
+            let reading = Reading::of(&self.0);
+            let kinds: [(&str, fn(&Reading<'_>) -> Vec<String>); 8] = [
+                ("lost-write", lost_writes),
+                ("duplicate", duplicates),
+                ("inconsistent-offset", inconsistent),
+                ("nonmonotonic", nonmonotonic),
+                ("skipped", skipped),
+                ("aborted-read", aborted_reads),
+                ("torn-transaction", torn),
+                ("unseen", unseen),
+            ];
+            let all = kinds
+                .iter()
+                .flat_map(|(name, find)| find(&reading).into_iter().map(move |message| format!("{name}: {message}")));
+            all.collect()
+        }
+
+        /// The properties that are broken, each once.
+        fn broken(&self) -> Vec<String> {
+            let mut names: Vec<String> =
+                self.found().iter().filter_map(|found| Some(found.split_once(':')?.0.to_owned())).collect();
+            names.dedup();
+            names
+        }
+    }
+
+    /// Two sends and a transaction over two partitions, read by two readers.
+    fn good() -> Script {
+        Script::default()
+            .send(1, 0, Some(0))
+            .send(2, 0, None)
+            .send(3, 0, Some(2))
+            .poll("raw", 0, 0..2, &[(0, 1), (1, 2)])
+            .poll("raw", 0, 2..3, &[(2, 3)])
+            .write(0, 0, 1, 0)
+            .write(0, 0, 2, 0)
+            .end(0, true)
+            .write(1, 0, 1, 3)
+            .end(1, false)
+            .poll("committed", 1, 0..6, &[(0, 90), (1, 91)])
+            .poll("committed", 2, 0..3, &[(0, 92), (1, 93)])
+            .poll("raw", 1, 0..6, &[(0, 90), (1, 91), (3, 94), (4, 95)])
+            .assigned("raw", &[0, 1])
+            .assigned("committed", &[1, 2])
+    }
+
+    #[test]
+    fn an_honest_history_passes() {
+        assert_eq!(good().found(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_acknowledged_send_that_a_reader_goes_past_is_lost() {
+        let found = good().send(4, 0, Some(3)).poll("raw", 0, 3..5, &[]).found();
+        assert_eq!(found, ["lost-write: raw read t-0 from 3 to 5 and did not see send 4, acknowledged at 3"]);
+    }
+
+    #[test]
+    fn a_send_that_is_seen_twice_is_a_duplicate_also_when_it_was_never_acknowledged() {
+        let found = good().poll("raw", 0, 3..4, &[(3, 2)]).found();
+        assert_eq!(found, ["duplicate: raw saw send 2 at t-0@3, and it is at t-0@1 too"]);
+    }
+
+    #[test]
+    fn offsets_that_are_given_twice_are_duplicates_unless_it_is_the_same_batch() {
+        assert_eq!(good().write(0, 0, 1, 0).found(), Vec::<String>::new());
+        let found = good().write(2, 0, 1, 4).found();
+        assert_eq!(
+            found,
+            [
+                "duplicate: t-1: offsets from 4 were given to producer 7 epoch 1, 2 records from sequence 0 and to producer 7 \
+              epoch 2, 2 records from sequence 0"
+            ]
+        );
+    }
+
+    #[test]
+    fn two_records_at_one_offset_are_inconsistent() {
+        assert_eq!(good().poll("other", 0, 0..1, &[(0, 5)]).broken(), ["inconsistent-offset"]);
+        let found = good().send(9, 0, Some(3)).poll("raw", 0, 3..4, &[(3, 77)]).found();
+        assert!(
+            found.contains(
+                &"inconsistent-offset: send 9 was acknowledged at t-0@3, and raw saw another there".to_owned()
+            ),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_reader_that_goes_back_or_leaves_out_is_caught() {
+        assert_eq!(good().poll("raw", 0, 1..3, &[(1, 2), (2, 3)]).broken(), ["nonmonotonic"]);
+        let found = good().poll("raw", 0, 5..6, &[]).found();
+        assert_eq!(found, ["skipped: raw had read t-0 up to 3 and then read on from 5"]);
+        let found = good().poll("other", 0, 0..3, &[(0, 1), (2, 3)]).found();
+        assert_eq!(found, ["skipped: other read t-0 from 0 to 3 and was not shown offset 1, which raw saw"]);
+    }
+
+    #[test]
+    fn who_fell_behind_the_start_of_the_log_goes_on_from_there() {
+        let mut script = good().poll("raw", 0, 5..6, &[]);
+        script.0.polls.last_mut().expect("a poll").log_start = Offset(5);
+        assert_eq!(script.found(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_send_before_an_earlier_one_and_a_record_of_nobody_between_two_are_caught() {
+        assert_eq!(good().send(4, 0, Some(1)).broken(), ["inconsistent-offset", "nonmonotonic"]);
+        let foreign = Script::default().send(1, 0, Some(0)).send(2, 0, Some(2));
+        let found = foreign.poll("raw", 0, 0..3, &[(0, 1), (1, 50), (2, 2)]).found();
+        assert_eq!(
+            found,
+            [
+                "skipped: raw saw a record at t-0@1 between send 1 at 0 and send 2 at 2, and it is of no send between them"
+            ]
+        );
+        assert_eq!(good().write(2, 0, 1, 12).write(2, 2, 1, 9).broken(), ["nonmonotonic"]);
+    }
+
+    #[test]
+    fn a_committed_read_of_an_aborted_record_is_caught() {
+        let found = good().poll("committed-2", 1, 0..5, &[(0, 90), (1, 91), (3, 94), (4, 95)]).found();
+        assert!(
+            found.contains(
+                &"aborted-read: committed-2 was shown t-1@3, written by producer 7 epoch 1, 2 records from sequence 0, \
+                  whose abort was answered"
+                    .to_owned()
+            ),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_transaction_that_is_seen_in_part_is_torn() {
+        let found = good().poll("committed-2", 2, 0..3, &[(0, 92)]).found();
+        assert!(
+            found.contains(
+                &"torn-transaction: the commit of producer 7 epoch 0 was answered; committed-2 was not shown t-2@1, and \
+                  committed was shown t-1@0"
+                    .to_owned()
+            ),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_never_read_is_unseen_and_an_unknown_outcome_is_owed_to_nobody() {
+        let found = good().send(4, 0, Some(3)).write(3, 0, 2, 3).assigned("committed", &[1, 2]).found();
+        assert_eq!(found, ["unseen: raw never came to send 4, acknowledged at 3 of t-0: it had read up to 3"]);
+        let found = good().write(3, 0, 2, 3).end(3, true).found();
+        assert_eq!(
+            found,
+            [
+                "unseen: committed never came to what producer 7 epoch 3, 2 records from sequence 0 wrote at 3 of t-2: it had \
+              read up to 3"
+            ]
+        );
+    }
+}
