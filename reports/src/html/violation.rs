@@ -101,17 +101,21 @@ fn article(html: &mut String, page: &Page<'_>, run: &Broken<'_>) -> Result {
         }
         html.push_str("</pre>\n");
     }
-    writeln!(
-        html,
-        "<p class=\"next\"><span>reproduce</span> <code class=\"command\">{}</code></p>",
-        Text(&first.reproduce)
-    )?;
+    // What is told above is the story's run: of a shrunk plan, if there is one.
+    let told = run.story.map(|story| story.reproduce.as_str()).filter(|command| !command.is_empty());
+    let command = |html: &mut String, name: &str, command: &str| {
+        writeln!(html, "<p class=\"next\"><span>{name}</span> <code class=\"command\">{}</code></p>", Text(command))
+    };
+    command(html, "reproduce", told.unwrap_or(&first.reproduce))?;
+    if told.is_some_and(|told| told != first.reproduce) {
+        command(html, "as it was drawn", &first.reproduce)?;
+    }
     let mut files = Vec::new();
     if !first.plan.is_empty() {
         files.push((beside(&first.plan).to_owned(), "the plan"));
     }
     if !first.shrunk_plan.is_empty() {
-        files.push((beside(&first.shrunk_plan).to_owned(), "shrunk"));
+        files.push((beside(&first.shrunk_plan).to_owned(), "what is left of it"));
     }
     if run.story.is_some() {
         files.push((format!("{}.trace.json", first.seed), "for Perfetto, in virtual time"));
