@@ -40,6 +40,7 @@ pub fn trace(story: &Story) -> String {
         "property": story.property,
         "clock": "virtual",
         "watermark zero": zero_ms.to_string(),
+        "points left out": story.points_left_out.to_string(),
         "reproduce": story.reproduce,
     });
     json!({ "displayTimeUnit": "ms", "otherData": about, "traceEvents": events }).to_string()

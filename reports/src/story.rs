@@ -36,6 +36,9 @@ pub struct Story {
     pub phases: Vec<PhaseSpan>,
     /// One a host.
     pub lanes: Vec<Lane>,
+    /// Passings of points from the beginning of the run that are not among the marks: there would be too many.
+    #[serde(default)]
+    pub points_left_out: u64,
     /// Where the tables differ first, and the source records that make the difference.
     #[serde(default)]
     pub first_difference: Option<FirstDifference>,

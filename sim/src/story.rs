@@ -18,6 +18,9 @@ use crate::trace::{Kind, Told};
 /// Watermarks beyond this are of the end marker, or of a channel that has said nothing.
 const NO_TIME_MS: i64 = i64::MAX / 4;
 
+/// Points that a story keeps: the last ones. A run has ten thousand, and a campaign may have many stories.
+const POINTS_MAX: usize = 4_000;
+
 /// What the driver writes down as it goes.
 #[derive(Clone, Debug, Default)]
 pub struct Diary {
@@ -111,8 +114,15 @@ pub fn tell(story: &mut Story, sources: &Sources<'_>, first_difference: Option<&
     outages(story, sources);
     faults(story, sources);
     transactions(story, sources);
+    let points = sources.told.iter().filter(|told| told.kind == Kind::Point).count();
+    let mut left_out = points.saturating_sub(POINTS_MAX);
+    story.points_left_out = left_out as u64;
     for told in sources.told {
-        note(story, told);
+        if told.kind == Kind::Point && left_out > 0 {
+            left_out -= 1;
+        } else {
+            note(story, told);
+        }
     }
     if let Some(difference) = first_difference {
         arrivals(story, sources, difference);
