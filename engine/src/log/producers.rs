@@ -78,8 +78,7 @@ impl ProducerTable {
             // State is never forgotten while the log lives, so an unknown producer is a new one.
             return if batch.base_sequence == Sequence(0) { Ok(Verdict::Write) } else { out_of_order(Sequence(0)) };
         };
-        let old = mutant!("old-epoch-at-partition", batch.producer_epoch < producer.epoch, false);
-        if mutant!("epochs-unchecked", old, false) {
+        if mutant!("epochs-unchecked", batch.producer_epoch < producer.epoch, false) {
             return Err(AppendError::InvalidProducerEpoch {
                 producer_id,
                 current: producer.epoch,

@@ -23,6 +23,12 @@ impl Inner {
         if !moves {
             return Ok(start);
         }
+        mutant!("files-removed-first", {}, {
+            let gone = self.state().drop_segments_below(start);
+            for base in gone {
+                remove_if_there(&self.env, &self.dir.join(segment_name(base))).await?;
+            }
+        });
         self.env.reach(Point::LogBeforeStartMoves).await;
         let moved = replace_whole(&self.env, &self.dir, LOG_START, encode_log_start(start), None);
         mutant!("log-start-not-durable", moved.await, Ok(()))?;

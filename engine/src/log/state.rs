@@ -514,8 +514,7 @@ impl State {
 
     /// Lets go of the segments wholly below `start`; but not of the one in which recovery begins, nor of later ones.
     pub(super) fn drop_segments_below(&mut self, start: Offset) -> Vec<Offset> {
-        let recovered_from = mutant!("recovery-segment-deleted", self.recovery_segment, self.active().base);
-        let unneeded = |segment: &&Segment| segment.next <= start && segment.base < recovered_from;
+        let unneeded = |segment: &&Segment| segment.next <= start && segment.base < self.recovery_segment;
         let gone = self.segments.iter().take_while(unneeded).count();
         self.segments.drain(..gone).map(|segment| segment.base).collect()
     }

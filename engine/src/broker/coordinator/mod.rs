@@ -273,7 +273,7 @@ impl Coordinator {
         if txn.initialising && identity == txn.current {
             return Err(ResponseError::ConcurrentTransactions);
         }
-        if mutant!("epochs-unchecked", identity == txn.current, identity.id == txn.current.id) {
+        if is_current(identity, txn) {
             return Ok(());
         }
         match &txn.state {
@@ -296,7 +296,7 @@ impl Coordinator {
     pub fn end(&mut self, transactional_id: &str, identity: Identity, commit: bool) -> Result<End, ResponseError> {
         let (key, txn) = entry(&mut self.txns, transactional_id)?;
         let wanted = if commit { ControlMarker::Commit } else { ControlMarker::Abort };
-        if mutant!("epochs-unchecked", identity == txn.current, identity.id == txn.current.id) {
+        if is_current(identity, txn) {
             return match &txn.state {
                 _ if txn.initialising => Err(ResponseError::ConcurrentTransactions),
                 State::Prepare { .. } => Err(ResponseError::ConcurrentTransactions),
@@ -412,6 +412,15 @@ impl Coordinator {
         let (id, records) = self.allocate();
         (Identity { id, epoch: ProducerEpoch(0) }, records)
     }
+}
+
+/// Whether the identity is the one that may write now.
+fn is_current(identity: Identity, txn: &Txn) -> bool {
+    mutant!(
+        "coordinator-takes-any-epoch",
+        mutant!("epochs-unchecked", identity == txn.current, identity.id == txn.current.id),
+        identity.id == txn.current.id,
+    )
 }
 
 fn entry<'a>(
