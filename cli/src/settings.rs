@@ -95,7 +95,6 @@ impl Sources {
     ///
     /// # Errors
     /// When a file is there and cannot be read.
-    #[expect(clippy::disallowed_methods, reason = "the command is above the engine: it reads its configuration")]
     pub fn of_process() -> Result<Sources, Usage> {
         let text = |text: OsString| text.into_string().ok();
         let variables: BTreeMap<String, String> = std::env::vars_os()

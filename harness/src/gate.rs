@@ -24,7 +24,7 @@ use sim::seed;
 use sim::workload::{Draw, Expected, LogRecord, Shape, Workload};
 
 use crate::process;
-use crate::topology::{Answer, Event, Make, ReadRow, Topology, plain_row};
+use crate::topology::{Answer, Build, Event, Make, ReadRow, Topology, plain_row};
 
 /// Seeds of a test that names no number.
 const SEEDS_DEFAULT: u64 = 24;
@@ -49,7 +49,7 @@ pub fn gate(topology: impl Fn(&Shape) -> Result<Pipeline, PipelineError> + Send 
 /// What is gated, and how. [`Gate::run`] runs it.
 #[must_use = "a gate does nothing until it is run"]
 pub struct Gate {
-    topology: Arc<dyn Fn(&Shape) -> Result<Pipeline, PipelineError> + Send + Sync>,
+    topology: Arc<Build>,
     make: Option<Arc<Make>>,
     answer: Answer,
     read_row: Arc<ReadRow>,

@@ -21,9 +21,7 @@
 //!         .output(json_rows(|_window, sum: &i128| json!({ "cents": *sum as i64 })))
 //! }
 //!
-//! # const TEST: &str = stringify! {
-//! #[test]
-//! # };
+//! // A `#[test]` of yours:
 //! fn revenue_replays_as_it_ran() {
 //!     segno::gate(revenue)
 //!         .events(|draw, _at| Event::new(*draw.pick(&["ada", "bob", "eve"]), draw.between(1, 900).to_string()))

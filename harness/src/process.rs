@@ -2,8 +2,6 @@
 //!
 //! In: the test that is running. Out: a command that runs only it, and on the other side the knowledge of being one.
 
-#![expect(clippy::disallowed_methods, reason = "the harness is above the engine: it starts processes")]
-
 use std::panic::Location;
 use std::path::PathBuf;
 

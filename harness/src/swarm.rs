@@ -481,3 +481,89 @@ fn record(partition: i32, timestamp: i64, event: &Event) -> LogRecord {
         headers: event.headers.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use engine::types::Millis;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(record: &LogRecord) -> Result<Option<Reading>, DecodeError> {
+        match (record.text().parse::<u64>(), &record.key) {
+            (Ok(_), Some(key)) => Ok(Some(Reading { key: key.clone(), id: None })),
+            _ => Err(DecodeError("no number".to_owned())),
+        }
+    }
+
+    fn make(draw: &mut Draw, _at: Timestamp) -> Event {
+        Event::new(*draw.pick(&["a", "b", "c", "d"]), draw.below(100).to_string())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn what_is_generated_can_be_run(
+            seed in any::<u64>(), sessions in any::<bool>(), lateness in 0..3i64, bound in 0..3i64, partitions in 1..5i32
+        ) {
+            let shape = Shape {
+                partitions,
+                keyed_by_record: true,
+                repartitions: 1,
+                bound: Millis(bound * 20_000),
+                allowed_lateness: Millis(lateness * 30_000),
+            };
+            let length = Millis(60_000);
+            let windows = match sessions {
+                true => WindowSpec::sessions(length, shape.allowed_lateness),
+                false => WindowSpec::tumbling(length, shape.allowed_lateness),
+            };
+            let knobs = Knobs::draw(&mut Draw::new(seed, "knobs"), 5_000);
+            let generated = || generate(windows, &make, &read, &knobs, &shape, &mut Draw::new(seed, "events"));
+            let events = generated();
+            prop_assert_eq!(&events, &generated(), "a function of its arguments");
+            prop_assert!(events.windows(2).all(|pair| pair[0].at_ms <= pair[1].at_ms));
+            for partition in 0..partitions {
+                let lane: Vec<&SourceEvent> = events.iter().filter(|event| event.partition == partition).collect();
+                let ends: Vec<bool> = lane.iter().map(|event| event.watermark() == Some(END_OF_INPUT)).collect();
+                prop_assert_eq!(ends.iter().position(|end| *end), Some(lane.len() - 1), "the end marker is the last");
+            }
+            for event in events.iter().filter(|event| event.watermark().is_none()) {
+                let key = event.key.as_deref().expect("a key");
+                prop_assert_eq!(partition_of(key, partitions).0, event.partition);
+                let sent = Event { key: event.key.clone(), value: event.value.clone().unwrap(), headers: Vec::new() };
+                let refused = read(&record(event.partition, event.timestamp, &sent)).is_err();
+                prop_assert_eq!(refused, event.kinds.contains(&EventKind::Poison));
+                prop_assert!(knobs.events > 0);
+            }
+        }
+
+    }
+
+    #[test]
+    fn the_kinds_of_trouble_come() {
+        for sessions in [true, false] {
+            let shape = Shape {
+                partitions: 2,
+                keyed_by_record: true,
+                repartitions: 1,
+                bound: Millis(1_000),
+                allowed_lateness: Millis(30_000),
+            };
+            let windows = match sessions {
+                true => WindowSpec::sessions(Millis(60_000), shape.allowed_lateness),
+                false => WindowSpec::tumbling(Millis(60_000), shape.allowed_lateness),
+            };
+            let knobs = Knobs { events: 200, keys: 4, span_ms: 5_000, kinds: EventKind::ALL.into_iter().collect() };
+            let mut seen = BTreeSet::new();
+            for seed in 0..20 {
+                let events = generate(windows, &make, &read, &knobs, &shape, &mut Draw::new(seed, "events"));
+                seen.extend(events.into_iter().flat_map(|event| event.kinds));
+            }
+            let beyond = [EventKind::SchemaChange, EventKind::ExtendsEmitted, EventKind::BridgesEmitted];
+            for kind in EventKind::ALL.into_iter().filter(|kind| !beyond.contains(kind)) {
+                assert!(seen.contains(&kind) || kind == EventKind::Bridge && !sessions, "{kind} never came");
+            }
+        }
+    }
+}

@@ -85,8 +85,12 @@ fn document(sources: &Sources, profile: Option<String>) -> anyhow::Result<Docume
             lines.push(Line {
                 command: name,
                 option: option.get_long().unwrap_or_default().to_owned(),
-                value: set.map(|set| set.value.clone()).or(default).or(implied),
-                from: set.map_or(&Origin::Default, |set| &set.origin).to_string(),
+                value: set.map(|set| set.value.clone()).or(default).or_else(|| implied.clone()),
+                from: match (set, option.get_default_values().is_empty() && implied.is_none()) {
+                    (Some(set), _) => set.origin.to_string(),
+                    (None, true) => "not set".to_owned(),
+                    (None, false) => Origin::Default.to_string(),
+                },
                 variable: settings::variable(option),
             });
         }

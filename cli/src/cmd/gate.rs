@@ -1,8 +1,6 @@
 //! `segno gate`: many seeds, one verdict. A campaign can be run in shards, which are merged, and gone on with after it was
 //! interrupted.
 
-#![expect(clippy::disallowed_methods, reason = "the command is above the engine: it reads and copies files")]
-
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -214,7 +212,7 @@ fn merge(args: &Args, folders: &[PathBuf]) -> anyhow::Result<Exit> {
     let out = runs::create(args.out.as_deref(), "gate")?;
     for violation in &mut report.violations {
         // Where the shard ran, its folder may have had another name.
-        for file in [&mut violation.plan, &mut violation.story_file] {
+        for file in [&mut violation.plan, &mut violation.story_file, &mut violation.shrunk_plan] {
             let Some(name) = Path::new(file.as_str()).file_name() else { continue };
             let Some(from) = folders.iter().map(|dir| dir.join(name)).find(|path| path.is_file()) else { continue };
             let to = out.join(name);
