@@ -186,6 +186,7 @@ impl GateReport {
         for (name, count) in &shard.faults {
             self.faults.entry(name.clone()).or_default().add(count);
         }
+        self.state_meanings.extend(shard.state_meanings.clone());
         let sums = [(&mut self.states, &shard.states), (&mut self.examined, &shard.examined)];
         for (sum, part) in sums {
             part.iter().for_each(|(name, count)| *sum.entry(name.clone()).or_default() += count);

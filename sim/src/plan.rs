@@ -648,6 +648,17 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_that_says_nothing_of_the_replay_means_one_when_live_is_over_and_a_cut_by_offset_before_it() {
+        let mut plan = (0..).map(|seed| Plan::expand("p", seed, None)).find(|plan| plan.truncate.is_some());
+        let plan = plan.as_mut().expect("some plan truncates");
+        plan.replay = Replay::default();
+        plan.truncate = Some(Truncate { partition: 0, per_mille: 500, by: TruncateBy::Offset, after_ms: None });
+        let text = plan.to_toml();
+        assert!(!text.contains("[replay]") && !text.contains("by =") && !text.contains("after_ms"), "{text}");
+        assert_eq!(*plan, Plan::parse(&text).expect("it is a plan"));
+    }
+
+    #[test]
     fn every_kind_of_fault_and_both_tiers_are_drawn_soon() {
         let plans: Vec<Plan> = (0..300).map(|seed| Plan::expand("p", seed, None)).collect();
         for fault in faults::ALL {

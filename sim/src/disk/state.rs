@@ -257,8 +257,10 @@ impl State {
                 && path.to_str().is_some_and(|path| path.starts_with(prefix))
         };
         let segments: Vec<PathBuf> = self.live.keys().filter(segment).cloned().collect();
-        // Names sort by offset: a segment that has a successor is closed.
-        let closed = segments.windows(2).filter(|pair| parent(&pair[0]) == parent(&pair[1])).map(|pair| &pair[0]);
+        // Names sort by offset: a segment that has a successor is closed. While a power cut can still take the successor
+        // away, the segment may yet be the last, where a flipped bit cannot be told from a torn write.
+        let closes = |pair: &&[PathBuf]| parent(&pair[0]) == parent(&pair[1]) && self.durable.contains_key(&pair[1]);
+        let closed = segments.windows(2).filter(closes).map(|pair| &pair[0]);
         let closed: Vec<&PathBuf> = closed.filter(|path| !self.inodes[&self.live[*path]].data.is_empty()).collect();
         let mut draw = Draw::new(draw, "rot");
         let path = (!closed.is_empty()).then(|| (*draw.pick(&closed)).clone())?;

@@ -357,3 +357,69 @@ fn a_sync_can_fail_and_be_slow_and_the_disk_can_be_full() {
         assert_eq!(disk.0.effects.get(99).effective, 0);
     });
 }
+
+#[test]
+fn a_bit_that_rots_reads_wrong_on_the_host_alone_and_right_again_once_it_is_lifted() {
+    run(async {
+        let disk = disk(1);
+        let handle = disk.handle(Gate::default());
+        for (name, bytes) in [("/d/0.log", b"closed"), ("/d/6.log", b"active")] {
+            let file = open(&handle, name, OpenMode::Append).await;
+            append(&file, bytes).await;
+            file.sync().await.expect("synced");
+        }
+        assert_eq!(disk.rot(7, "/d/", 3), None, "a power cut may take the successor away");
+        handle.sync_dir(Path::new("/d")).await.expect("synced");
+        assert_eq!(disk.rot(7, "/elsewhere", 3), None);
+        let rotten = disk.rot(7, "/d/", 3).expect("a closed segment");
+        assert_eq!(rotten, PathBuf::from("/d/0.log"), "the active segment never rots");
+        let file = open(&handle, "/d/0.log", OpenMode::Read).await;
+        assert_eq!(disk.0.effects.get(7).effective, 0, "nobody has read it");
+        let read = file.read_at(0, 6).await.expect("read");
+        let wrong: u32 = read.iter().zip(b"closed").map(|(found, good)| (found ^ good).count_ones()).sum();
+        assert_eq!((wrong, disk.0.effects.get(7).effective), (1, 1));
+        assert_eq!(disk.read_file(&rotten).expect("there"), b"closed", "the checks see what was written");
+        disk.settle(Fate::Kill);
+        disk.lift(7);
+        let file = open(&disk.handle(Gate::default()), "/d/0.log", OpenMode::Read).await;
+        assert_eq!(&file.read_at(0, 6).await.expect("read")[..], b"closed");
+    });
+}
+
+#[test]
+fn a_failed_sync_may_take_its_bytes_with_it_and_none_before() {
+    let mut ends: BTreeSet<usize> = BTreeSet::new();
+    for seed in 0..20 {
+        run(async {
+            let disk = disk(seed);
+            let file = half_synced(&disk, b"synced", b"lost").await;
+            disk.lose_pages(1, 1);
+            file.sync().await.expect_err("it fails");
+            assert_eq!(disk.lost_pages(), 1);
+            let left = content(&disk).expect("there");
+            assert!(left == b"synced" || left == b"synced\0\0\0\0", "{left:?}");
+            ends.insert(left.len());
+            // Whoever syncs once more is told that all is well, and nothing comes back.
+            file.sync().await.expect("the next one works");
+            disk.settle(Fate::Kill);
+            assert_eq!(content(&disk).expect("there"), left);
+        });
+    }
+    assert_eq!(ends.len(), 2, "both ways are drawn");
+}
+
+#[test]
+fn a_power_cut_can_be_told_to_lose_every_name_that_is_not_durable() {
+    for draw in 0..50 {
+        run(async {
+            let disk = disk(1);
+            let handle = disk.handle(Gate::default());
+            half_synced(&disk, b"kept", b"").await;
+            handle.remove(Path::new(FILE)).await.expect("removed");
+            open(&handle, "/d/new", OpenMode::Append).await;
+            disk.lose_names();
+            assert_eq!(disk.settle(Fate::PowerCut { draw }).names, 2);
+            assert_eq!(disk.list_files(), [PathBuf::from(FILE)]);
+        });
+    }
+}

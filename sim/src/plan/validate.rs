@@ -161,6 +161,7 @@ mod tests {
     fn good(kind: &str) -> Plan {
         let mut plan = Plan::expand("p", 3, None);
         (plan.cluster.embedded, plan.cluster.workers) = (true, 1);
+        (plan.truncate, plan.replay) = (None, crate::plan::Replay::default());
         let kind = faults::named(kind).unwrap_or_else(|| panic!("no kind {kind}"));
         plan.faults = vec![FaultSpec {
             host: Host::Worker(1),
@@ -235,6 +236,39 @@ mod tests {
         }
         let found = said("crash-at-point", |plan| plan.faults[0].nth = Some(0));
         assert_eq!(found, "fault 1 (crash-at-point): nth is 0; it must be from 1 to 1000000");
+    }
+
+    #[test]
+    fn what_a_fault_needs_is_asked_for_by_its_name() {
+        let change = |kind: &str, change: fn(&mut Plan)| said(kind, change);
+        for (found, expected) in [
+            (
+                change("clock-jump", |plan| plan.faults[0].amount = None),
+                "fault 1 (clock-jump): `amount` is missing: by how many milliseconds the clock is wrong",
+            ),
+            (
+                change("yield-at-point", |plan| plan.faults[0].amount = Some(0)),
+                "fault 1 (yield-at-point): `amount` is 0; how often it yields must be from 1 to 10000",
+            ),
+            (
+                change("pause-at-point", |plan| plan.faults[0].peer = Some(Host::Control)),
+                "fault 1 (pause-at-point): `peer` is control, which runs no tasks",
+            ),
+            (
+                change("pause-at-point", |plan| plan.faults[0].point = None),
+                "fault 1 (pause-at-point): `point` is missing",
+            ),
+            (change("kill", |plan| plan.replay.hosts = Some(3)), "replay.hosts is 3; it must be from 1 to 2"),
+            (
+                change("kill", |plan| {
+                    plan.replay.twice = true;
+                    plan.truncate = Some(Truncate { partition: 0, per_mille: 0, by: TruncateBy::Size, after_ms: None });
+                }),
+                "replay.twice is true beside a [truncate]: each needs the third version for itself",
+            ),
+        ] {
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]
