@@ -15,7 +15,7 @@ fn gate(dir: &Path, line: &str) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SEGNO_")) {
         command.env_remove(name);
     }
-    command.arg("gate").args(line.split_whitespace()).args(["--jobs", "1", "--json"]).current_dir(dir);
+    command.arg("gate").args(line.split_whitespace()).args(["--jobs", "1", "--no-corpus", "--json"]).current_dir(dir);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -49,6 +49,9 @@ pub struct GateReport {
     #[serde(default)]
     pub failure_rate_below: Option<f64>,
     pub violations: Vec<Violation>,
+    /// Plans of past failures that ran before the seeds; no sum counts them.
+    #[serde(default)]
+    pub corpus_plans: u64,
     #[serde(default)]
     pub interrupted: bool,
     /// `i/n` when this is one of several shards.
@@ -122,6 +125,7 @@ impl GateReport {
             determinism: Determinism::default(),
             failure_rate_below: None,
             violations: Vec::new(),
+            corpus_plans: 0,
             interrupted: false,
             shard: None,
             run_dir: String::new(),
@@ -163,6 +167,16 @@ impl GateReport {
             self.violations.push(violation);
             self.verdict = self.verdict.max(Verdict::Nondeterministic);
         }
+    }
+
+    /// Plans of past failures ran before the seeds, and what they break stands before what the seeds break.
+    pub fn add_past(&mut self, plans: u64, found: Vec<Violation>) {
+        self.corpus_plans += plans;
+        if !found.is_empty() {
+            self.verdict = self.verdict.max(Verdict::Violation);
+            self.failure_rate_below = None;
+        }
+        self.violations.splice(0..0, found);
     }
 
     /// Says why the campaign proves less than was asked of it.

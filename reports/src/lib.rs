@@ -31,6 +31,7 @@ pub mod text;
 pub mod text_baseline;
 pub mod text_measured;
 pub mod text_sweep;
+pub mod timeline;
 pub mod verdict;
 pub mod violation;
 

@@ -24,6 +24,9 @@ pub struct ReproReport {
     /// Why the verdict is not a pass, where no violation says so.
     #[serde(default)]
     pub reasons: Vec<String>,
+    /// What happened until the run was stopped, one line each; of a run that ended, each violation has its own.
+    #[serde(default)]
+    pub timeline: Vec<String>,
     /// Everything else that is known of the seed.
     #[serde(default)]
     pub detail: Option<SeedReport>,
@@ -43,6 +46,7 @@ impl From<SeedReport> for ReproReport {
             wall_ms: seed.wall_ms,
             violations: seed.violations.clone(),
             reasons: Vec::new(),
+            timeline: Vec::new(),
             detail: Some(SeedReport { violations: Vec::new(), plan: None, ..seed }),
         }
     }

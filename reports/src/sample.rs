@@ -34,12 +34,13 @@ pub fn seed(pipeline: &str, number: u64, tier: Tier) -> SeedReport {
 
 pub fn difference() -> FirstDifference {
     let row = |views: i64| Row::from([("user_id".into(), "user-17".into()), ("views".into(), views.into())]);
-    let cause = |partition, offset, at: i64, behind| Cause {
+    let cause = |partition, offset: i64, at: i64, behind| Cause {
         topic: "clickstream.raw".into(),
         partition,
         offset,
         event_time_ms: WINDOW_MS + at,
         behind_watermark_ms: behind,
+        part: if offset == 41 { "replay is as if it were there twice".into() } else { String::new() },
     };
     FirstDifference {
         key: "user-17".into(),

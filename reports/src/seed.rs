@@ -98,6 +98,9 @@ pub struct SeedReport {
     pub wall_ms: u64,
     pub records: RecordCounts,
     pub panes: PaneCounts,
+    /// 32 hex digits over the live run's final table and late set; empty when the run did not get there.
+    #[serde(default)]
+    pub outputs: String,
     pub faults: BTreeMap<String, FaultCount>,
     /// The same counts, by phase.
     #[serde(default)]
@@ -129,6 +132,7 @@ impl SeedReport {
             wall_ms: 0,
             records: RecordCounts::default(),
             panes: PaneCounts::default(),
+            outputs: String::new(),
             faults: BTreeMap::new(),
             faults_by_phase: FaultGrid::new(),
             states: BTreeMap::new(),

@@ -43,6 +43,12 @@ pub fn gate(report: &GateReport, next: &str) -> String {
         count(tiers.race),
         count(tiers.soak)
     ));
+    if report.corpus_plans > 0 {
+        line(format_args!(
+            "  corpus        {} of past failures ran first",
+            plural(report.corpus_plans as usize, "plan")
+        ));
+    }
     let mismatches = match report.determinism.mismatches {
         0 => "no trace differed".to_owned(),
         more => format!("{} traces differed", count(more)),
@@ -134,6 +140,12 @@ pub fn repro(report: &ReproReport) -> String {
         text.push_str(&fault_table(&detail.faults));
         text.push_str(&state_table(&detail.states, &BTreeMap::new()));
     }
+    if !report.timeline.is_empty() {
+        text.push('\n');
+    }
+    for event in &report.timeline {
+        writeln!(text, "  {event}").expect("a string takes everything");
+    }
     for violation in &report.violations {
         text.push('\n');
         text.push_str(&story(violation));
@@ -205,12 +217,13 @@ pub fn story(violation: &Violation) -> String {
         }
         for cause in &difference.causes {
             line(format_args!(
-                "    {}[{}]@{:<6} {}  {}",
+                "    {}[{}]@{:<6} {}  {}{}",
                 cause.topic,
                 cause.partition,
                 cause.offset,
                 moment(cause.event_time_ms),
-                lateness(cause)
+                lateness(cause),
+                if cause.part.is_empty() { String::new() } else { format!("  <- {}", cause.part) }
             ));
         }
     }
@@ -246,7 +259,7 @@ pub(crate) fn lateness(cause: &Cause) -> String {
 
 /// Each side's row, reduced to the fields that are not the same on all sides.
 pub(crate) fn sides(difference: &FirstDifference) -> Vec<(&'static str, String)> {
-    let sides = [("live", &difference.live), ("replay", &difference.replay), ("expected", &difference.expected)];
+    let sides = [("expected", &difference.expected), ("live", &difference.live), ("replay", &difference.replay)];
     let same = |field: &str| {
         let mut values = sides.iter().filter_map(|(_, row)| row.as_ref()).map(|row| row.get(field));
         let first = values.next();

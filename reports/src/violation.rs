@@ -116,6 +116,9 @@ pub struct Cause {
     /// first event.
     #[serde(default)]
     pub behind_watermark_ms: Option<i64>,
+    /// What it has to do with the difference, where that is known: `live is as if it were not there`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub part: String,
 }
 
 #[cfg(test)]

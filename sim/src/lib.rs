@@ -9,6 +9,7 @@ compile_error!(
 
 mod alone;
 pub mod campaign;
+pub mod corpus;
 pub mod draw;
 pub mod faults;
 pub mod phases;

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use engine::schema::{Schema, SchemaId, unframe};
-use reports::{SeedReport, Story, Verdict};
+use reports::{SeedReport, Story, Verdict, timeline};
 
 use crate::alone::Turn;
 use crate::checks::{self, Case, Violation};
@@ -31,7 +31,7 @@ use crate::world::{World, hosts};
 pub struct RunOptions {
     /// Keep every event of the trace as a line.
     pub keep_trace: bool,
-    /// Tell the story of the run, if it breaks a property.
+    /// Tell the story of the run.
     pub tell: bool,
     /// Stop at this virtual millisecond, before any check.
     pub until_ms: Option<u64>,
@@ -73,7 +73,7 @@ pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) 
         report.verdict = Verdict::Violation;
         report.plan = Some(plan.listed(workload).to_toml());
         // Once is enough: what comes after the first violation of a run has the same past.
-        report.violations[0].story = trace.story();
+        report.violations[0].story = report.story.as_deref().map_or_else(|| trace.story(), timeline::lines);
     }
     Run { report, trace: trace.take_lines() }
 }
@@ -142,18 +142,19 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
     report.steps = world.steps();
     report.violations = found.into_iter().map(|violation| judged(plan, violation)).collect();
     if options.tell {
-        report.story = told(&world, plan, &case, &report).map(Box::new);
+        report.story = Some(Box::new(told(&world, plan, &case, &report)));
     }
     drop(ManuallyDrop::into_inner(world));
     report
 }
 
-/// The story of the first violation; `None` when there is none.
-fn told(world: &World<'_>, plan: &Plan, case: &Case<'_>, report: &SeedReport) -> Option<Story> {
-    let broken = report.violations.first()?;
+/// The story of the run, and of its first violation if there is one.
+fn told(world: &World<'_>, plan: &Plan, case: &Case<'_>, report: &SeedReport) -> Story {
     let mut story = Story::new(plan.pipeline.clone(), plan.seed, plan.tier.to_string());
-    story.property.clone_from(&broken.property);
-    story.message.clone_from(&broken.message);
+    if let Some(broken) = report.violations.first() {
+        story.property.clone_from(&broken.property);
+        story.message.clone_from(&broken.message);
+    }
     let difference = report.violations.iter().find_map(|violation| violation.first_difference.as_ref());
     let sources = Sources {
         diary: &world.diary,
@@ -165,7 +166,7 @@ fn told(world: &World<'_>, plan: &Plan, case: &Case<'_>, report: &SeedReport) ->
         virtual_ms: world.now_ms(),
     };
     story::tell(&mut story, &sources, difference);
-    Some(story)
+    story
 }
 
 fn judged(plan: &Plan, violation: Violation) -> reports::Violation {
@@ -182,6 +183,8 @@ fn count(report: &mut SeedReport, case: &Case<'_>) {
     }
     report.records.late = case.live.late.values().sum();
     report.records.duplicates = copies(case);
+    let outputs = format!("{:?}{:?}", case.live.table, case.live.late);
+    report.outputs = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(outputs.as_bytes()));
     report.panes.live = case.live.table.len() as u64;
     report.panes.replay = case.replay.table.len() as u64;
 }

@@ -8,6 +8,7 @@
 pub mod click;
 pub mod clickstream;
 pub mod combined;
+pub mod corpus;
 pub mod expected;
 pub mod murmur2;
 pub mod names;

@@ -3,12 +3,15 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
-use reports::{GateReport, Tier, text};
+use reports::{GateReport, Tier, Violation, text};
 use sim::campaign::{self, Journal, Settings};
+use sim::corpus::{self, Entry};
 
+use super::shrink;
 use crate::exit::{Exit, NothingSelected, Usage};
 use crate::mutants::Choice;
 use crate::progress::Progress;
@@ -82,6 +85,14 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
+    /// For how long failures are made smaller, all together; 0s leaves them as they are
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "30s")]
+    shrink_budget: Duration,
+
+    /// Leave out the plans of past failures, which run before the seeds
+    #[arg(long)]
+    no_corpus: bool,
+
     #[command(flatten)]
     mutant: Choice,
 
@@ -149,6 +160,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
     };
     let stop = interrupt::flag();
+    let how = shrink::settings(args.jobs, args.shrink_budget, &args.mutant)?;
+    let (past_plans, past_failures) = past(&args, &settings, &how, &stop)?;
     let mut progress = Progress::new("gate", "seeds");
     let mut shown = |now: &campaign::Progress| {
         let remark = match (now.failed, now.failures) {
@@ -159,9 +172,37 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         };
         progress.set(now.done as u64, now.total as u64, now.elapsed, &remark);
     };
-    let report = campaign::run(&settings, Some(journal), &stop, &mut shown).context("the campaign could not go on")?;
+    let mut report =
+        campaign::run(&settings, Some(journal), &stop, &mut shown).context("the campaign could not go on")?;
     progress.finish();
+    report.add_past(past_plans, past_failures);
+    sim::shrink::shrink_failures(&mut report, &pipelines::all(), &how, &stop, &mut |violation| {
+        output::note(format_args!("shrinking {} of seed {}", violation.property, violation.seed));
+    });
     conclude(&args, report, &settings.out_dir)
+}
+
+/// Runs the plans of past failures: how many, and what they break. A plan that breaks something is written beside the
+/// others.
+fn past(
+    args: &Args,
+    settings: &Settings,
+    how: &sim::shrink::Settings,
+    stop: &AtomicBool,
+) -> anyhow::Result<(u64, Vec<Violation>)> {
+    let chosen = |entry: &&Entry| !args.no_corpus && settings.pipelines.contains(&entry.plan().pipeline);
+    let entries: Vec<Entry> = workloads::corpus::ALL.iter().filter(chosen).copied().collect();
+    let ran = corpus::run(how, &entries, stop);
+    let mut found = Vec::new();
+    for (entry, seed) in &ran {
+        let path = settings.out_dir.join(format!("{}.plan.toml", entry.name));
+        for violation in &seed.violations {
+            std::fs::write(&path, entry.text).with_context(|| format!("cannot write {}", path.display()))?;
+            let plan = path.display().to_string();
+            found.push(Violation { reproduce: format!("segno repro {plan}"), plan, ..violation.clone() });
+        }
+    }
+    Ok((ran.len() as u64, found))
 }
 
 /// Writes the report and what is made of it into the run's folder, and says it.
@@ -309,7 +350,10 @@ fn is_whole(args: &Args, count: u64) -> bool {
 /// The command to type after this report.
 fn next(args: &Args, report: &GateReport) -> String {
     if let Some(violation) = report.violations.first() {
-        return violation.reproduce.clone();
+        return match violation.shrunk_plan.as_str() {
+            "" => violation.reproduce.clone(),
+            plan => format!("segno repro {plan}{}", args.mutant.suffix()),
+        };
     }
     if args.merge.is_none() && report.seeds_run < report.seeds_asked {
         return format!("segno gate --resume {}", report.run_dir);

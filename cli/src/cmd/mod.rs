@@ -6,6 +6,7 @@ mod bench_phase;
 mod completions;
 mod config;
 mod dataset;
+mod explain;
 mod gate;
 mod man;
 #[cfg(feature = "mutants")]
@@ -41,6 +42,7 @@ commands! {
     Config = config,
     #[command(hide = true)]
     Dataset = dataset,
+    Explain = explain,
     Gate = gate,
     Man = man,
     @ "mutants"

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
-use reports::{ReproReport, SeedReport, Verdict, Violation, text};
+use reports::{ReproReport, SeedReport, Verdict, Violation, text, timeline};
 use sim::plan::Plan;
 use sim::seed::{self, RunOptions};
 use sim::workload::Workload;
@@ -49,6 +49,10 @@ pub struct Args {
     #[arg(long, value_name = "T")]
     until_ms: Option<u64>,
 
+    /// Write the plan to this file, with its events listed: it survives a changed generator
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+
     #[command(flatten)]
     mutant: Choice,
 
@@ -66,7 +70,11 @@ Examples:
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     args.mutant.apply()?;
     let (workload, plan) = choose(&args)?;
-    let options = RunOptions { keep_trace: args.trace.is_some(), tell: false, until_ms: args.until_ms };
+    if let Some(path) = &args.save {
+        let listed = plan.listed(&*workload).to_toml();
+        std::fs::write(path, listed).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let options = RunOptions { keep_trace: args.trace.is_some(), until_ms: args.until_ms, tell: true };
     let started = Instant::now();
     let (mut report, trace) = run_or_panic(&*workload, &plan, options);
     report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -82,6 +90,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     if let Some(until_ms) = args.until_ms {
         report.reasons.push(format!("it was stopped at {until_ms} ms of virtual time, before any check"));
         report.verdict = report.verdict.max(Verdict::Inconclusive);
+        report.timeline =
+            report.detail.iter().filter_map(|seed| seed.story.as_deref()).flat_map(timeline::lines).collect();
     }
     if args.json {
         output::json(&report)?;
@@ -174,6 +184,7 @@ mod tests {
             mutant: Choice::default(),
             tier: TierChoice::Mixed,
             trace: None,
+            save: None,
             until_ms: None,
             json: false,
         };

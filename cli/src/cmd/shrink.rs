@@ -87,6 +87,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         let mut oracle = Processes::new(&settings, &report.fingerprint, &stop);
         let found = shrink::shrink(&*workload, &plan, &mut oracle);
         let outcome = found.with_context(|| format!("{} did not break the same again", args.plan.display()))?;
+        let outcome = shrink::told(&settings, outcome);
         let path = args.out.clone().unwrap_or_else(|| beside(&args.plan));
         let header = shrink::header(&outcome, &report.fingerprint);
         std::fs::write(&path, header + &outcome.plan.to_toml())

@@ -375,6 +375,9 @@ fn run_task(
     let again = Job { plan: report.plan.clone(), tell: true, ..task.job.clone() };
     let Some(mut again) = ask(settings, second, true, &again, end)? else { return Ok(None) };
     report.story = again.story.take();
+    if let (Some(story), Some(first)) = (&report.story, report.violations.first_mut()) {
+        first.story = reports::timeline::lines(story);
+    }
     if report.trace_hash.is_empty() {
         return Ok(Some(died_again(report, again)));
     }

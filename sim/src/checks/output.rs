@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use reports::FirstDifference;
+use reports::{Cause, FirstDifference};
 
 use super::log::{Entry, Logs};
 use super::{Case, Violation};
 use crate::evidence::RunNames;
-use crate::workload::{Row, RowKey, Workload};
+use crate::workload::{LogRecord, Row, RowKey, Workload};
 
 /// (source partition, offset, window start) → entries.
 pub type Late = BTreeMap<(i32, i64, i64), u64>;
@@ -103,6 +103,10 @@ pub fn compare(property: &'static str, case: &Case<'_>, left: &Side<'_>, right: 
             show(right.table.get(first)),
             keys().count(),
         );
+        let mut causes = case.source.causes(first, case.workload, case.shape);
+        for cause in &mut causes {
+            cause.part = part(case, first, cause);
+        }
         let mut violation = Violation::new(property, message);
         violation.first_difference = Some(FirstDifference {
             key: first.key.clone(),
@@ -111,7 +115,7 @@ pub fn compare(property: &'static str, case: &Case<'_>, left: &Side<'_>, right: 
             replay: case.replay.table.get(first).cloned(),
             expected: case.expected.table.get(first).filter(|_| case.workload.has_expected()).cloned(),
             rows_different,
-            causes: case.source.causes(first, case.workload, case.shape),
+            causes,
         });
         found.push(violation);
     }
@@ -132,6 +136,32 @@ pub fn compare(property: &'static str, case: &Case<'_>, left: &Side<'_>, right: 
         ));
     }
     found
+}
+
+/// What a record has to do with the row of a side that is not as expected: the independent function is asked what the row
+/// were without the record, and with the record twice.
+fn part(case: &Case<'_>, row: &RowKey, cause: &Cause) -> String {
+    let is_it = |record: &&LogRecord| (record.partition, record.offset) == (cause.partition, cause.offset);
+    let rows = |copies: usize| {
+        let log = case.source.records.iter().flat_map(|record| {
+            let times = if is_it(&record) { copies } else { 1 };
+            std::iter::repeat_n(record.clone(), times)
+        });
+        case.workload.expected(case.shape, &log.collect::<Vec<_>>()).table.remove(row)
+    };
+    let expected = case.expected.table.get(row);
+    for (name, output) in [("live", &case.live), ("replay", &case.replay)] {
+        let found = output.table.get(row);
+        if found == expected {
+            continue;
+        }
+        for (copies, how) in [(0, "as if it were not there"), (2, "as if it were there twice")] {
+            if rows(copies).as_ref() == found {
+                return format!("{name} is {how}");
+            }
+        }
+    }
+    String::new()
 }
 
 /// A row on one line: `views=3 clicks=1`, or `absent`.

@@ -87,6 +87,7 @@ impl Source {
                 partition: record.partition,
                 offset: record.offset,
                 event_time_ms: record.timestamp,
+                part: String::new(),
                 behind_watermark_ms: (watermark != i64::MIN).then(|| watermark.saturating_sub(record.timestamp)),
             };
             near.push((record.timestamp.abs_diff(row.window_start), cause));

@@ -7,9 +7,9 @@
 /// What became of asking for several parts: the index of the first that will do, or none.
 pub type Ask<'a> = &'a mut dyn FnMut(&[Vec<usize>]) -> Option<usize>;
 
-/// Reduces `0..len`. `ask` is given the indices that would be kept, for each candidate of a step, and takes one by keeping
+/// Reduces `0..len`, taking no fewer than `finest` at a time. `ask` is given the indices that would be kept, for each candidate of a step, and takes one by keeping
 /// it in mind; `over` ends the search.
-pub fn reduce(len: usize, ask: Ask<'_>, over: &dyn Fn() -> bool) -> Vec<usize> {
+pub fn reduce(len: usize, finest: usize, ask: Ask<'_>, over: &dyn Fn() -> bool) -> Vec<usize> {
     let mut kept: Vec<usize> = (0..len).collect();
     let mut chunk = len.max(1);
     loop {
@@ -26,7 +26,7 @@ pub fn reduce(len: usize, ask: Ask<'_>, over: &dyn Fn() -> bool) -> Vec<usize> {
                 None => break,
             }
         }
-        if chunk == 1 || kept.is_empty() || over() {
+        if chunk <= finest.max(1) || kept.is_empty() || over() {
             return kept;
         }
         chunk = chunk.min(kept.len().max(2)).div_ceil(2);
@@ -49,6 +49,7 @@ mod tests {
         let holds = |part: &Vec<usize>| needed.iter().all(|need| part.contains(need));
         let kept = reduce(
             len,
+            1,
             &mut |parts| {
                 let found = parts.iter().position(holds);
                 asked += found.map_or(parts.len(), |index| index + 1);
@@ -76,6 +77,6 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_when_time_is_up() {
-        assert_eq!(reduce(3, &mut |_| panic!("asked"), &|| true), [0, 1, 2]);
+        assert_eq!(reduce(3, 1, &mut |_| panic!("asked"), &|| true), [0, 1, 2]);
     }
 }

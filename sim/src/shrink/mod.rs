@@ -10,6 +10,7 @@
 //! Invariant: of the candidates of one step the first that breaks is taken, however many run at a time: with enough budget
 //! the result is a function of the plan, the fingerprint and the build.
 
+mod failures;
 mod lists;
 mod passes;
 mod runner;
@@ -17,6 +18,8 @@ mod runner;
 use reports::story::Shrunk;
 use reports::{SeedReport, Violation};
 
+pub use failures::shrink_failures;
+pub(crate) use runner::run;
 pub use runner::{Processes, Settings, run_once};
 
 use crate::plan::Plan;
@@ -59,11 +62,14 @@ pub struct Outcome {
 pub fn shrink(workload: &dyn Workload, plan: &Plan, oracle: &mut dyn Oracle) -> Option<Outcome> {
     let listed = plan.listed(workload);
     let mut best = oracle.first_broken(&mut std::iter::once(passes::tidied(listed.clone())))?;
+    for pass in passes::COARSE {
+        pass(&mut passes::Step { workload, best: &mut best, oracle, coarse: true });
+    }
     let mut settled = false;
     while !oracle.is_over() && !settled {
         let before = best.plan.clone();
         for pass in passes::ALL {
-            pass(&mut passes::Step { workload, best: &mut best, oracle });
+            pass(&mut passes::Step { workload, best: &mut best, oracle, coarse: false });
         }
         settled = best.plan == before && !oracle.is_over();
     }
@@ -77,6 +83,15 @@ pub fn shrink(workload: &dyn Workload, plan: &Plan, oracle: &mut dyn Oracle) -> 
         ..after
     };
     Some(Outcome { plan: best.plan, report: best.report, size, settled })
+}
+
+/// The outcome with the story of its run, which is run once more for it.
+pub fn told(settings: &Settings, outcome: Outcome) -> Outcome {
+    match run_once(settings, &outcome.plan, settings.candidate_limit) {
+        Some(report) if report.trace_hash == outcome.report.trace_hash => Outcome { report, ..outcome },
+        // The story is left out rather than told of another run.
+        _ => outcome,
+    }
 }
 
 /// What people count of a plan. End markers are not events: a partition cannot do without one.

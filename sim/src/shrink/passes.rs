@@ -19,10 +19,15 @@ pub struct Step<'a> {
     pub workload: &'a dyn Workload,
     pub best: &'a mut Found,
     pub oracle: &'a mut dyn Oracle,
+    /// Take large parts only: what is left runs faster, and so does every later candidate.
+    pub coarse: bool,
 }
 
 pub const ALL: &[fn(&mut Step<'_>)] =
     &[features, faults, passings, keys, events, partitions, hosts, moments, durations, settings];
+
+/// The first round, with large steps.
+pub const COARSE: &[fn(&mut Step<'_>)] = &[features, faults, keys, events, partitions, hosts];
 
 impl Step<'_> {
     /// Takes the first of these that breaks; whether one did.
@@ -57,10 +62,12 @@ impl Step<'_> {
     /// Takes as many of `len` things away as will go; `keep` makes the plan in which only some are left.
     fn take_away(&mut self, len: usize, keep: &(dyn Fn(&Plan, &[usize]) -> Plan + Sync)) {
         let plan = self.best.plan.clone();
+        let finest = if self.coarse { len / 6 } else { 1 };
         // Both closures need the oracle; only one runs at a time.
         let step = std::cell::RefCell::new(self);
         lists::reduce(
             len,
+            finest,
             &mut |parts| {
                 let mut step = step.borrow_mut();
                 if !step.take_first(parts.iter().map(|part| keep(&plan, part))) {

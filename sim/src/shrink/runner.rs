@@ -78,7 +78,7 @@ impl Oracle for Processes<'_> {
                 scope.spawn(move || {
                     while let Some((index, plan)) = next(step, over) {
                         let limit = settings.candidate_limit.min(ends.saturating_duration_since(Instant::now()));
-                        let report = run(settings, lane, &plan, limit);
+                        let report = run(settings, lane, &plan, limit, false, over);
                         let broken = report.is_some_and(|report| keep(step, index, &plan, report, fingerprint));
                         if !broken && !over() {
                             lock(step).held.push(digest(&plan));
@@ -127,9 +127,9 @@ fn keep(step: &Mutex<Step<'_>>, index: usize, plan: &Plan, report: SeedReport, f
     true
 }
 
-/// The report of one run of `plan`, in a process of its own. `None` when the process died or took too long.
+/// The report of one run of `plan` with its story, in a process of its own. `None` when the process died or took too long.
 pub fn run_once(settings: &Settings, plan: &Plan, limit: Duration) -> Option<SeedReport> {
-    run(settings, &mut None, plan, limit)
+    run(settings, &mut None, plan, limit, true, &|| false)
 }
 
 /// Whether a violation of this fingerprint is among those of the report.
@@ -137,7 +137,15 @@ fn breaks(report: &SeedReport, fingerprint: &str) -> bool {
     report.violations.iter().any(|violation| violation.fingerprint() == fingerprint)
 }
 
-fn run(settings: &Settings, lane: &mut Option<Worker>, plan: &Plan, limit: Duration) -> Option<SeedReport> {
+/// One run of `plan` in the lane's process, which is started if there is none. `None` when it died or took too long.
+pub fn run(
+    settings: &Settings,
+    lane: &mut Option<Worker>,
+    plan: &Plan,
+    limit: Duration,
+    tell: bool,
+    given_up: &dyn Fn() -> bool,
+) -> Option<SeedReport> {
     let worker = match lane {
         Some(worker) => worker,
         None => lane.insert(Worker::start(&settings.worker, &[], false).ok()?),
@@ -148,9 +156,9 @@ fn run(settings: &Settings, lane: &mut Option<Worker>, plan: &Plan, limit: Durat
         tier: Some(plan.tier),
         plan: Some(plan.to_toml()),
         trace: None,
-        tell: false,
+        tell,
     };
-    match worker.run(&job, limit, &|| false) {
+    match worker.run(&job, limit, given_up) {
         Answer::Report(report) => Some(*report),
         Answer::Hang | Answer::Died(_) | Answer::GivenUp => {
             *lane = None;

@@ -1,0 +1,25 @@
+//! The plans that every gate runs first: each once broke something. A file in `corpus/` and a line here.
+
+use sim::corpus::Entry;
+
+macro_rules! corpus {
+    ($($name:literal,)*) => {
+        /// In the order in which they are run.
+        pub const ALL: &[Entry] = &[
+            $(Entry { name: $name, text: include_str!(concat!("../../corpus/", $name, ".plan.toml")) },)*
+        ];
+    };
+}
+
+corpus! {
+    "acknowledged-before-it-was-synced",
+    "deleted-segments-come-back",
+    "deleted-segments-come-back-in-recovery",
+    "lateness-is-of-the-source-partition",
+    "schemas-behind-the-commit-late",
+    "schemas-behind-the-commit-twice",
+    "session-start-moves-after-its-pane",
+    "slow-is-not-stuck-sessions",
+    "slow-is-not-stuck-unique",
+    "timers-forgotten-at-recovery",
+}

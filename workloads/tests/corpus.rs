@@ -1,0 +1,50 @@
+//! An old plan still means the same: the same events in the log, the same table and late set, the same faults.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sim::seed::run_plan;
+use workloads::{by_name, corpus};
+
+#[test]
+fn every_plan_of_the_corpus_passes_and_means_what_it_meant() {
+    let mut facts = String::new();
+    for entry in corpus::ALL {
+        let plan = entry.plan();
+        let workload = by_name(&plan.pipeline).expect("a pipeline of the corpus is there");
+        let report = run_plan(&*workload, &plan);
+        assert!(report.violations.is_empty(), "{}: {:?}", entry.name, report.violations);
+        let faults: BTreeMap<&str, u64> =
+            report.faults.iter().map(|(kind, count)| (kind.as_str(), count.injected)).collect();
+        let listed = plan.events.iter().flatten().count();
+        writeln!(facts, "{}: {} listed", entry.name, listed).expect("a string");
+        writeln!(
+            facts,
+            "  {} ingested, {} late, {} panes, outputs {}, faults {faults:?}",
+            report.records.ingested, report.records.late, report.panes.live, report.outputs
+        )
+        .expect("a string");
+    }
+    insta::assert_snapshot!("corpus", facts);
+}
+
+#[test]
+fn every_plan_says_what_it_once_found_and_lists_its_events() {
+    assert!(corpus::ALL.len() >= 10, "{} plans", corpus::ALL.len());
+    for entry in corpus::ALL {
+        let plan = entry.plan();
+        assert!(entry.about().len() > 40, "{} says {:?}", entry.name, entry.about());
+        assert!(plan.events.is_some(), "{} lists no events", entry.name);
+        let knobs = sim::workload::Knobs { events: 1_000, keys: 7, ..plan.knobs.clone() };
+        let moved = sim::plan::Plan { knobs, ..plan.clone() };
+        let workload = by_name(&plan.pipeline).expect("a pipeline");
+        assert_eq!(moved.source_events(&*workload), plan.source_events(&*workload), "a generator cannot move it");
+    }
+}
+
+#[test]
+fn a_plan_of_another_format_is_refused_with_both_versions() {
+    let text = corpus::ALL[0].text.replacen("format = 1", "format = 2", 1);
+    let error = sim::plan::Plan::parse(&text).expect_err("another format").to_string();
+    assert_eq!(error, "the plan's format is 2; this build reads format 1");
+}
