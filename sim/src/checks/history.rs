@@ -502,7 +502,8 @@ mod tests {
         /// Everything that is found, as `property: message`.
         fn found(&self) -> Vec<String> {
             let reading = Reading::of(&self.0);
-            let kinds: [(&str, fn(&Reading<'_>) -> Vec<String>); 8] = [
+            type Find = fn(&Reading<'_>) -> Vec<String>;
+            let kinds: [(&str, Find); 8] = [
                 ("lost-write", lost_writes),
                 ("duplicate", duplicates),
                 ("inconsistent-offset", inconsistent),
