@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
-use reports::{ReproReport, SeedReport, Verdict, Violation, text, timeline};
+use reports::{ReproReport, SeedReport, Verdict, Violation, perfetto, text, timeline};
 use sim::plan::Plan;
 use sim::seed::{self, RunOptions};
 use sim::workload::Workload;
@@ -45,6 +45,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 
+    /// Write the run to this file as a Chrome trace in virtual time, which Perfetto opens
+    #[arg(long, value_name = "FILE")]
+    perfetto: Option<PathBuf>,
+
     /// Stop at this virtual millisecond, before any check
     #[arg(long, value_name = "T")]
     until_ms: Option<u64>,
@@ -65,7 +69,8 @@ const EXAMPLES: &str = "\
 Examples:
   segno repro runs/20261121-031007-gate/7312.plan.toml
   segno repro --pipeline clickstream-sessions --seed 7312 --json
-  segno repro --pipeline clickstream-minutes --seed 5 --trace run.txt --until-ms 14200";
+  segno repro --pipeline clickstream-minutes --seed 5 --trace run.txt --until-ms 14200
+  segno repro --pipeline clickstream-minutes --seed 5 --perfetto run.trace.json";
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     args.mutant.apply()?;
@@ -82,6 +87,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         std::fs::write(path, trace).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let reproduce = reproduce(&args) + &args.mutant.suffix();
+    if let (Some(path), Some(story)) = (&args.perfetto, report.story.as_deref_mut()) {
+        story.reproduce.clone_from(&reproduce);
+        std::fs::write(path, perfetto::trace(story)).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     for violation in &mut report.violations {
         violation.reproduce.clone_from(&reproduce);
         violation.plan = args.plan.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -93,6 +102,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         report.timeline =
             report.detail.iter().filter_map(|seed| seed.story.as_deref()).flat_map(timeline::lines).collect();
     }
+    // It is a document of its own, and a long one.
+    report.detail.iter_mut().for_each(|seed| seed.story = None);
     if args.json {
         output::json(&report)?;
     } else {
@@ -185,6 +196,7 @@ mod tests {
             tier: TierChoice::Mixed,
             trace: None,
             save: None,
+            perfetto: None,
             until_ms: None,
             json: false,
         };

@@ -37,6 +37,9 @@ pub fn worker_main(workloads: &[Arc<dyn Workload>]) -> io::Result<()> {
         let options = RunOptions { keep_trace: job.trace.is_some(), tell: job.tell, ..RunOptions::default() };
         let mut run = seed::run_plan_with(&**workload, &plan, options);
         run.report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if run.report.violations.is_empty() {
+            run.report.story = None;
+        }
         if let (Some(path), Some(trace)) = (&job.trace, &run.trace) {
             std::fs::write(path, trace)?;
         }
