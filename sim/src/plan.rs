@@ -262,7 +262,7 @@ impl Plan {
             truncate.by = *draw.pick(&[TruncateBy::Offset, TruncateBy::Time, TruncateBy::Size]);
             // Where there are few segments, most of them have to go if one is to go at all.
             truncate.per_mille = if truncate.by == TruncateBy::Offset { truncate.per_mille } else { 900 };
-            truncate.after_ms = draw.chance(2, 3).then(|| {
+            truncate.after_ms = draw.chance(1, 3).then(|| {
                 draw.below(match tier {
                     Tier::Race => 300,
                     Tier::Soak => 1_000,
