@@ -40,6 +40,7 @@ impl Entry {
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs every plan once, in its order, several at a time. What was not run because `stop` was set is left out.
+#[expect(clippy::disallowed_methods, reason = "the corpus is above the engine: it holds processes, a thread each")]
 pub fn run(settings: &Settings, entries: &[Entry], stop: &AtomicBool) -> Vec<(Entry, SeedReport)> {
     let queue = Mutex::new(entries.iter().enumerate());
     let done = Mutex::new(Vec::new());

@@ -184,6 +184,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 
 /// Runs the plans of past failures: how many, and what they break. A plan that breaks something is written beside the
 /// others.
+#[expect(clippy::disallowed_methods, reason = "the plan goes into the run's folder")]
 fn past(
     args: &Args,
     settings: &Settings,
