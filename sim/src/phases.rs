@@ -29,6 +29,11 @@ const AFTER_CUT_MS: u64 = 1_000;
 /// How long creating the topics may take; nothing is broken then.
 const SETUP_BOUND_MS: u64 = 30_000;
 
+/// For how long, since `from_ms`, nobody has got further than ever before.
+fn stalled_ms(world: &World<'_>, from_ms: u64) -> u64 {
+    world.now_ms().saturating_sub(world.board.progressed_ms().max(from_ms))
+}
+
 /// Why a run stopped before its evidence was complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -82,10 +87,7 @@ impl Phases<'_, '_> {
             self.step_until(trouble_ms - beside_ms, |world| world.board.is_quiet(version))?;
             self.world.heal();
             let healed_ms = self.world.now_ms();
-            let stalled_ms = |world: &World<'_>| {
-                let moved_ms = world.board.progressed_ms().max(healed_ms + still_to_send);
-                world.now_ms().saturating_sub(moved_ms)
-            };
+            let stalled_ms = |world: &World<'_>| stalled_ms(world, healed_ms + still_to_send);
             self.step_until(SLOWEST_MS + still_to_send, |world| {
                 world.board.is_quiet(version) || stalled_ms(world) >= LIVENESS_BOUND_MS
             })?;
@@ -148,7 +150,10 @@ impl Phases<'_, '_> {
             keys.iter().all(|key| finished.contains_key(key))
         };
         // Who is past the cut finishes, and all others with it.
-        self.step_until(LIVENESS_BOUND_MS, |world| gave_up(world) || finished(world, &all))?;
+        let cut_ms = self.world.now_ms();
+        self.step_until(SLOWEST_MS, |world| {
+            gave_up(world) || finished(world, &all) || stalled_ms(world, cut_ms) >= LIVENESS_BOUND_MS
+        })?;
         // What a task that has said so still does, and what others make of it.
         self.step_until(AFTER_CUT_MS, |_| false)?;
         match truncate.by {

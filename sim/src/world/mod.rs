@@ -336,6 +336,12 @@ impl<'a> World<'a> {
         self.orphans.clear();
         self.around.net.heal();
         let hosts: Vec<Host> = self.hosts.keys().copied().collect();
+        // Whoever is about to leave goes now: it may be past the point where it could stay, and nobody would start another.
+        for &host in &hosts {
+            if self.board.is_leaving(host) {
+                self.take_down(host, CrashKind::Kill, 1);
+            }
+        }
         self.board.stay_all();
         self.rotten.clear();
         self.board.rot(Default::default());
