@@ -7,6 +7,10 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=../.git/HEAD");
     println!("cargo::rerun-if-changed=../.git/logs/HEAD");
+    // An edited tree is no commit.
+    for edited in ["../Cargo.lock", "../benches", "../cli/src", "../engine/src", "../sim/src", "../workloads/src"] {
+        println!("cargo::rerun-if-changed={edited}");
+    }
     println!("cargo::rustc-env=SEGNO_COMMIT={}", commit());
 }
 

@@ -97,6 +97,15 @@ pub fn run(
             bytes += part_bytes;
         }
         let seconds = start.at.get().context("no sender has started")?.elapsed().as_secs_f64();
+        let mut stored = 0;
+        for partition in 0..spec.partitions {
+            stored += client.stable_end(&TopicPartition::new(spec.topic.as_str(), partition)).await?.0;
+        }
+        let sent = spec.dataset.events as i64 + i64::from(spec.partitions);
+        anyhow::ensure!(
+            stored == sent,
+            "the log holds {stored} records of {sent}, end markers included: no speed of that"
+        );
         broker.stop().await;
         let latency_us =
             latency.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value())).collect();

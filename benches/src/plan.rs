@@ -209,6 +209,7 @@ impl Plan {
             replay,
             replay_spent_s: typical.spent_s.clone(),
             commits: typical.commits,
+            longest_commit_gap_ms: warm.iter().map(|run| run.longest_commit_gap_ms).max().unwrap_or(0),
             log_bytes,
             panes: typical.panes,
             output_checksum: typical.output_checksum.clone(),

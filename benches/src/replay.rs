@@ -34,6 +34,8 @@ pub struct ReplayOutcome {
     pub peak_rss_bytes: u64,
     pub panes: u64,
     pub output_checksum: String,
+    /// Of any task.
+    pub longest_commit_gap_ms: u64,
     /// Sums over the numeric fields of the final panes.
     pub sums: BTreeMap<String, i64>,
     /// Where the tasks' time went, seconds summed over tasks.
@@ -90,6 +92,12 @@ pub fn run(
             panes: output.panes,
             output_checksum: format!("{:032x}", output.checksum),
             sums: output.sums(),
+            longest_commit_gap_ms: summary
+                .tasks
+                .values()
+                .map(|task| task.longest_commit_gap.as_millis() as u64)
+                .max()
+                .unwrap_or(0),
             spent_s: spent(&summary),
             restore_s: summary.tasks.values().map(|task| task.restoring.as_secs_f64()).fold(0.0, f64::max),
             keys: summary.tasks.values().map(|task| task.most_keys.keys).sum(),

@@ -40,6 +40,9 @@ pub struct BenchReport {
     /// Transactions of one replay.
     pub commits: u64,
     pub commit_interval_ms: u64,
+    /// The longest from one commit to the next of a task, over all warm replays.
+    #[serde(default)]
+    pub longest_commit_gap_ms: u64,
     pub codec: String,
     /// Bytes of the source topic's segments.
     pub log_bytes: u64,

@@ -180,6 +180,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] when the log does not reach that far, or is one of the broker's own.
     pub async fn delete_records(&self, partition: &TopicPartition, below: Offset) -> Result<Offset, ClientError> {
+        assert!(below >= Offset::ZERO, "{partition}: below {below}, which a broker would take for all of it");
         let about = about("delete records of", partition);
         let asked = DeleteRecordsPartition::default().with_partition_index(partition.partition.0).with_offset(below.0);
         let topic = DeleteRecordsTopic::default().with_name(topic_name(&partition.topic)).with_partitions(vec![asked]);

@@ -149,7 +149,10 @@ impl TransactionalProducer {
             produce(&self.client, Some(&self.transactional_id), &mut round).await?;
             for batch in round {
                 let base = batch.acked.expect("acknowledged, for produce succeeded");
-                self.firsts.entry(batch.partition).or_insert(base);
+                // A broker that knows the batch already may not say where it is.
+                if base >= Offset::ZERO {
+                    self.firsts.entry(batch.partition).or_insert(base);
+                }
             }
         }
         self.state = State::Open;

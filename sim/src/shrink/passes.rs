@@ -98,7 +98,12 @@ pub fn tidied(mut plan: Plan) -> Plan {
 
 /// What comes beside the run and its replay.
 fn features(step: &mut Step<'_>) {
-    step.take_each(&[|plan| plan.truncate = None]);
+    step.take_each(&[
+        |plan| plan.truncate = None,
+        |plan| plan.replay.twice = false,
+        |plan| plan.replay.beside_live_ms = None,
+        |plan| plan.replay.hosts = None,
+    ]);
 }
 
 fn faults(step: &mut Step<'_>) {

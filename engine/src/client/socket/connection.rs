@@ -158,6 +158,8 @@ impl Driver {
                 }
                 request = self.queue.recv(), if more && outgoing.is_empty() => match request {
                     None => more = false,
+                    // Nobody waits for it any more: sent now, it could overtake what its sender's successor does.
+                    Some(request) if request.answered.is_closed() => drop(self.in_flight.fetch_sub(1, Ordering::Relaxed)),
                     Some(Outgoing { frame, correlation, asked, limit, answered }) => {
                         outgoing = frame;
                         let deadline = asked.max(connected) + limit;

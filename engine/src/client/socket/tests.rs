@@ -214,3 +214,20 @@ async fn nobody_there_is_refused_and_nothing_was_sent() {
     let refused = transport.call(api::latest(ApiKey::Metadata), request).await;
     assert!(matches!(refused, Err(TransportError::Refused { .. })), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_call_that_is_given_up_while_it_connects_is_never_sent() {
+    let (transport, mut server) = Server::start(one_connection()).await;
+    let mut given_up = Box::pin(call(&transport, 1));
+    std::future::poll_fn(|context| {
+        assert!(given_up.as_mut().poll(context).is_pending(), "nobody is connected yet");
+        std::task::Poll::Ready(())
+    })
+    .await;
+    drop(given_up);
+    let next = tokio::spawn(async move { call(&transport, 2).await });
+    let got = server.next().await;
+    assert_eq!(tag_of(&got), 2, "the first frame is of the call that somebody waits for");
+    server.answer(&got, reply(2));
+    assert_eq!(next.await.expect("no panic"), Ok(2));
+}

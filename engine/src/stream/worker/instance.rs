@@ -38,6 +38,8 @@ pub struct TaskSummary {
     pub commits: u64,
     /// Instances after the first.
     pub restarts: u64,
+    /// The longest from the start of one commit to the start of the next, while there was something to commit.
+    pub longest_commit_gap: Duration,
     /// Waiting for input, while nothing kept the task from processing it.
     pub waiting: Duration,
     /// Decoding and computing.
@@ -189,9 +191,13 @@ impl Instance<'_> {
         let settings = self.cause.settings;
         // The first commit is due at once: what comes after a silence should not wait.
         let mut commit_at = Instant::now();
+        let mut pending_since = None;
         loop {
             if self.has_reached_its_end() {
                 return self.finish(summary).await;
+            }
+            if self.core.pending() {
+                pending_since.get_or_insert_with(Instant::now);
             }
             mutant!("yields-more-often", {}, tokio::task::yield_now().await);
             let due = self.writer.is_free() && self.core.pending();
@@ -311,24 +317,22 @@ impl Instance<'_> {
 
     /// Loads the schemas while what is under way goes on: it may hold what others wait for.
     async fn load_schemas(&mut self, summary: &mut TaskSummary) -> Result<(), TaskError> {
-        let done = {
+        let (done, loaded) = {
             let mut done = None;
             let mut loading = std::pin::pin!(self.schemas.load(self.cause.client, self.cause.task));
             loop {
                 tokio::select! {
                     biased;
                     written = self.writer.written() => done = Some(written?),
-                    loaded = &mut loading => {
-                        loaded?;
-                        break done;
-                    }
+                    loaded = &mut loading => break (done, loaded),
                 }
             }
         };
+        // Also when the load failed: what is committed is committed.
         if let Some(written) = done {
             self.note(written, summary);
         }
-        Ok(())
+        loaded
     }
 
     /// Takes the state of this moment as a cut and begins to commit it.
