@@ -38,7 +38,8 @@ pub struct TaskSummary {
     pub commits: u64,
     /// Instances after the first.
     pub restarts: u64,
-    /// The longest from the start of one commit to the start of the next, while there was something to commit.
+    /// The longest from the start of one commit to the start of the next while there was something to commit: the interval,
+    /// and how late the latest was.
     pub longest_commit_gap: Duration,
     /// Waiting for input, while nothing kept the task from processing it.
     pub waiting: Duration,
@@ -219,8 +220,12 @@ impl Instance<'_> {
                     continue;
                 }
                 Next::Commit => {
-                    let interval = settings.commit_interval;
-                    commit_at = Instant::now() + mutant!("commits-three-times-as-often", interval, interval / 3);
+                    let (now, interval) = (Instant::now(), settings.commit_interval);
+                    // What comes after a silence has nothing to be late for until it is there.
+                    let due = commit_at.max(pending_since.take().unwrap_or(now));
+                    summary.longest_commit_gap =
+                        summary.longest_commit_gap.max(interval + now.saturating_duration_since(due));
+                    commit_at = now + mutant!("commits-three-times-as-often", interval, interval / 3);
                     self.cut(summary);
                     continue;
                 }
