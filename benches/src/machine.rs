@@ -58,13 +58,15 @@ fn kib(text: &str) -> Option<u64> {
 }
 
 /// Keeps this whole process, and the threads that it will start, on its first `count` cores.
-pub fn limit_cores(count: usize) {
+///
+/// # Errors
+/// When the machine does not let it: a figure for fewer cores would be one for all.
+pub fn limit_cores(count: usize) -> std::io::Result<()> {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-    let Ok(allowed) = sched_getaffinity(None) else { return };
+    let allowed = sched_getaffinity(None)?;
     let mut few = CpuSet::new();
     (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).take(count.max(1)).for_each(|core| few.set(core));
-    // Where it cannot be done the figure is for all cores; `machine.cores` tells how many there are.
-    let _ = sched_setaffinity(None, &few);
+    Ok(sched_setaffinity(None, &few)?)
 }
 
 /// Bytes of the segment files of a topic's partitions below a broker's data directory.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use engine::env::real::{self, EnvOptions};
 use engine::types::Millis;
 use serde::{Deserialize, Serialize};
@@ -57,12 +58,12 @@ pub fn run(
 ) -> anyhow::Result<PhaseOutcome> {
     match phase {
         Phase::Ingest { data_dir, spec } => {
-            machine::limit_cores(spec.threads);
+            machine::limit_cores(spec.threads).with_context(|| format!("cannot keep to {} cores", spec.threads))?;
             let env = real::env(EnvOptions::default());
             Ok(PhaseOutcome::Ingest(ingest::run(&env, data_dir, spec, started)?))
         }
         Phase::Replay { data_dir, spec } => {
-            machine::limit_cores(spec.threads);
+            machine::limit_cores(spec.threads).with_context(|| format!("cannot keep to {} cores", spec.threads))?;
             if spec.cold && !cache::empty(data_dir)? {
                 return Ok(PhaseOutcome::StillWarm);
             }

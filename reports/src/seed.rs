@@ -119,6 +119,32 @@ pub struct SeedReport {
 }
 
 impl SeedReport {
+    /// A seed that broke `property`, and of which nothing else is known.
+    pub fn broken(
+        pipeline: impl Into<String>,
+        seed: u64,
+        tier: Tier,
+        property: &str,
+        message: impl Into<String>,
+    ) -> SeedReport {
+        let mut report = SeedReport::empty(pipeline, seed, tier);
+        report.verdict = Verdict::Violation;
+        report.violations.push(report.violation(property, message));
+        report
+    }
+
+    /// A violation of this seed.
+    pub fn violation(&self, property: &str, message: impl Into<String>) -> Violation {
+        Violation {
+            property: property.to_owned(),
+            pipeline: self.pipeline.clone(),
+            seed: self.seed,
+            tier: self.tier.to_string(),
+            message: message.into(),
+            ..Violation::default()
+        }
+    }
+
     /// A seed of which nothing is known yet.
     pub fn empty(pipeline: impl Into<String>, seed: u64, tier: Tier) -> SeedReport {
         SeedReport {

@@ -95,7 +95,7 @@ pub fn bench(report: &BenchReport) -> String {
     line("ratio", format!("{:.1} : 1, replay to ingest", report.ratio_replay_to_ingest));
     if report.keys > 0 {
         let each = report.state_bytes_per_key.map(|bytes| format!(", {bytes:.0} bytes each")).unwrap_or_default();
-        line("state", format!("{} open keys at most{each}", count(report.keys)));
+        line("state", format!("{} open keys at the fullest commit{each}", count(report.keys)));
     }
     let (interval, longest) = (report.commit_interval_ms, report.longest_commit_gap_ms);
     line("commits", format!("{}, due every {interval} ms, at most {longest} ms apart", count(report.commits)));

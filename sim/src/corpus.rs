@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reports::{SeedReport, Verdict, Violation};
+use reports::SeedReport;
 
 use crate::plan::Plan;
 use crate::shrink::{self, Settings};
@@ -69,15 +69,6 @@ pub fn run(settings: &Settings, entries: &[Entry], stop: &AtomicBool) -> Vec<(En
 }
 
 fn lost(plan: &Plan) -> SeedReport {
-    let mut report = SeedReport::empty(plan.pipeline.clone(), plan.seed, plan.tier);
-    report.verdict = Verdict::Violation;
-    report.violations.push(Violation {
-        property: "no-panic".to_owned(),
-        pipeline: plan.pipeline.clone(),
-        seed: plan.seed,
-        tier: plan.tier.to_string(),
-        message: format!("the process of this plan died, or took more than {} s", LIMIT.as_secs()),
-        ..Violation::default()
-    });
-    report
+    let message = format!("the process of this plan died, or took more than {} s", LIMIT.as_secs());
+    SeedReport::broken(plan.pipeline.clone(), plan.seed, plan.tier, "no-panic", message)
 }

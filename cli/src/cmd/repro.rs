@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
-use reports::{ReproReport, SeedReport, Verdict, Violation, perfetto, text, timeline};
+use reports::{ReproReport, SeedReport, Verdict, perfetto, text, timeline};
 use sim::plan::Plan;
 use sim::seed::{self, RunOptions};
 use sim::workload::Workload;
@@ -150,16 +150,8 @@ fn run_or_panic(workload: &dyn Workload, plan: &Plan, options: RunOptions) -> (S
     match ran {
         Ok(run) => (run.report, run.trace),
         Err(_) => {
-            let mut report = SeedReport::empty(plan.pipeline.clone(), plan.seed, plan.tier);
-            report.verdict = Verdict::Violation;
-            report.violations.push(Violation {
-                property: "no-panic".to_owned(),
-                pipeline: plan.pipeline.clone(),
-                seed: plan.seed,
-                tier: plan.tier.to_string(),
-                message: said.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-                ..Violation::default()
-            });
+            let said = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let report = SeedReport::broken(plan.pipeline.clone(), plan.seed, plan.tier, "no-panic", said);
             (report, None)
         }
     }

@@ -158,7 +158,6 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
             self.slots.iter().filter(|slot| slot.live).map(Slot::heap_bytes).sum::<usize>()
         );
         stats.keys = self.index.len() as u64;
-        stats.keys_max = self.counts.keys_max;
         stats.state_bytes = self.bytes() as u64;
         stats.panes = self.counts.panes;
         stats.retractions = self.counts.retractions;
@@ -345,7 +344,6 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// Emits the panes whose end the minimum has reached, in (end, key) order, then purges.
     pub fn fire(&mut self, minimum: i64, out: &mut Outbox) {
         debug_assert!(self.due.is_empty() && self.visited.is_empty());
-        self.counts.keys_max = self.counts.keys_max.max(self.index.len() as u64);
         let Cells { spec, timers, slots, ripe, due, visited, .. } = self;
         timers.take_due(minimum, |id| ripe.push(id));
         for ripe in ripe.chunks(AHEAD) {

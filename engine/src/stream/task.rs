@@ -103,8 +103,6 @@ pub struct TaskStats {
     pub changes_after_emission: u64,
     /// Keys with state.
     pub keys: u64,
-    /// The most keys that had state at a time.
-    pub keys_max: u64,
     /// Memory that the keyed state and its timers hold, in bytes.
     pub state_bytes: u64,
     /// Ids remembered by deduplication.

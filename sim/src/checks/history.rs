@@ -203,6 +203,14 @@ fn lost_writes(reading: &Reading<'_>) -> Vec<String> {
 
 fn duplicates(reading: &Reading<'_>) -> Vec<String> {
     let mut found = Vec::new();
+    for send in &reading.history.sends {
+        if let Some([first, second]) = send.acks.windows(2).find_map(|pair| {
+            let offsets = [pair[0].offset, pair[1].offset];
+            (offsets[0] != offsets[1]).then_some(offsets)
+        }) {
+            found.push(format!("send {} was acknowledged at offset {first} and again at {second}", send.id));
+        }
+    }
     let sends: BTreeMap<u64, &SendRecord> = reading.history.sends.iter().map(|send| (send.digest, send)).collect();
     let mut places: BTreeMap<u64, (&TopicPartition, i64)> = BTreeMap::new();
     for (name, partition) in &reading.partitions {
@@ -267,9 +275,21 @@ fn nonmonotonic(reading: &Reading<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for (name, partition) in &reading.partitions {
         for (reader, polls) in &partition.readers {
-            for pair in polls.windows(2).filter(|pair| pair[1].from < pair[0].next) {
-                let (to, from) = (pair[0].next, pair[1].from);
-                found.push(format!("{reader} had read {name} up to {to} and then read on from {from}"));
+            let mut position = None;
+            for poll in polls {
+                let from = poll.from;
+                if let Some(to) = position.filter(|position| from < *position) {
+                    found.push(format!("{reader} had read {name} up to {to} and then read on from {from}"));
+                }
+                position = Some(poll.next).max(position);
+                let backwards = poll.seen.windows(2).find(|pair| pair[1].offset <= pair[0].offset).map(|pair| &pair[1]);
+                let outside = poll.seen.iter().find(|seen| seen.offset < from || seen.offset >= poll.next);
+                if let Some(seen) = backwards.or(outside) {
+                    found.push(format!(
+                        "{reader} asked {name} from {from} and got offset {} out of its turn",
+                        seen.offset
+                    ));
+                }
             }
         }
         for pair in partition.sends.windows(2).filter(|pair| pair[1].1 <= pair[0].1) {
@@ -566,6 +586,13 @@ mod tests {
     }
 
     #[test]
+    fn two_answers_with_two_offsets_are_a_duplicate() {
+        let mut script = good();
+        script.0.sends[0].acks.push(Ack { at: Moment(2), offset: Offset(6) });
+        assert_eq!(script.found(), ["duplicate: send 1 was acknowledged at offset 0 and again at 6"]);
+    }
+
+    #[test]
     fn offsets_that_are_given_twice_are_duplicates_unless_it_is_the_same_batch() {
         assert_eq!(good().write(0, 0, 1, 0).found(), Vec::<String>::new());
         let found = good().write(2, 0, 1, 4).found();
@@ -593,10 +620,24 @@ mod tests {
     #[test]
     fn a_reader_that_goes_back_or_leaves_out_is_caught() {
         assert_eq!(good().poll("raw", 0, 1..3, &[(1, 2), (2, 3)]).broken(), ["nonmonotonic"]);
+        let mut started_again = good().poll("raw", 0, 1..3, &[(1, 2), (2, 3)]);
+        started_again.0.polls.last_mut().expect("a poll").sequential = false;
+        assert_eq!(started_again.found(), Vec::<String>::new());
         let found = good().poll("raw", 0, 5..6, &[]).found();
         assert_eq!(found, ["skipped: raw had read t-0 up to 3 and then read on from 5"]);
         let found = good().poll("other", 0, 0..3, &[(0, 1), (2, 3)]).found();
         assert_eq!(found, ["skipped: other read t-0 from 0 to 3 and was not shown offset 1, which raw saw"]);
+    }
+
+    #[test]
+    fn offsets_out_of_turn_are_caught() {
+        let mut script = good();
+        script.0.polls[0].seen.swap(0, 1);
+        let found = script.found();
+        assert!(
+            found.contains(&"nonmonotonic: raw asked t-0 from 0 and got offset 0 out of its turn".to_owned()),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Nothing that a reader is told goes back: not its own position, not a partition's high watermark, stable offset or
-//! start; nor do the offsets that a group commits. "Later" means that the second question was asked after the first answer
-//! had come.
+//! Nothing that a partition says of itself goes back: not its high watermark, stable offset or start; nor do the offsets
+//! that a group commits. "Later" means that the second question was asked after the first answer had come. (A reader's own
+//! position is [`super::history`]'s.)
 
 use std::collections::BTreeMap;
 
@@ -23,8 +23,7 @@ pub const CHECK: Check = Check {
 };
 
 fn check(case: &Case<'_>) -> Vec<Violation> {
-    let mut found = positions(case);
-    found.extend(groups(case));
+    let mut found = groups(case);
     let mut partitions: BTreeMap<&TopicPartition, Vec<&PollRecord>> = BTreeMap::new();
     for poll in &case.evidence.history.polls {
         partitions.entry(&poll.partition).or_default().push(poll);
@@ -38,32 +37,6 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
         for (name, bound) in bounds {
             found.extend(went_back(partition, &polls, name, bound));
         }
-    }
-    found
-}
-
-fn positions(case: &Case<'_>) -> Vec<Violation> {
-    let mut found = Vec::new();
-    let mut last: BTreeMap<(&str, &TopicPartition), Offset> = BTreeMap::new();
-    for poll in case.evidence.history.polls.iter().filter(|poll| poll.sequential) {
-        let position = last.entry((&poll.reader, &poll.partition)).or_insert(poll.from);
-        if poll.from < *position {
-            let message = format!(
-                "{} reads {} from {} after it had read up to {position}",
-                poll.reader, poll.partition, poll.from
-            );
-            found.push(Violation::new(NAME, message));
-        }
-        let backwards = poll.seen.windows(2).find(|pair| pair[1].offset <= pair[0].offset);
-        let outside = poll.seen.iter().find(|seen| seen.offset < poll.from || seen.offset >= poll.next);
-        if let Some(offset) = backwards.map(|pair| pair[1].offset).or(outside.map(|seen| seen.offset)) {
-            let message = format!(
-                "{} asked {} from {} and got offset {offset} out of its turn",
-                poll.reader, poll.partition, poll.from
-            );
-            found.push(Violation::new(NAME, message));
-        }
-        *position = poll.next.max(*position);
     }
     found
 }
@@ -137,18 +110,6 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_moves_back_is_caught_unless_it_may_start_again() {
-        let back = |polls: &mut Vec<PollRecord>| polls[1].from.0 = 1;
-        assert_eq!(polls(back), ["r reads source-0 from 1 after it had read up to 2"]);
-        let task = |polls: &mut Vec<PollRecord>| {
-            polls[1].from.0 = 1;
-            polls[0].sequential = false;
-            polls[1].sequential = false;
-        };
-        assert_eq!(polls(task), Vec::<String>::new());
-    }
-
-    #[test]
     fn a_group_that_commits_a_lower_offset_is_caught_unless_it_was_aborted() {
         let mut disk = Disk::new();
         for (epoch, offset, commit) in [(0, 4, true), (1, 2, false), (2, 4, true), (3, 3, true)] {
@@ -170,14 +131,6 @@ mod tests {
         assert_eq!(messages(&super::CHECK, &evidence(&disk)), Vec::<String>::new());
         disk.plain("__consumer_offsets", 0, &offset(4));
         assert_eq!(messages(&super::CHECK, &evidence(&disk)), ["group app.1 commits source[0] at 4 after 6"]);
-    }
-
-    #[test]
-    fn offsets_out_of_turn_are_caught() {
-        assert_eq!(
-            polls(|polls| polls[0].seen.swap(0, 1)),
-            ["r asked source-0 from 0 and got offset 0 out of its turn"]
-        );
     }
 
     #[test]

@@ -1,10 +1,16 @@
-//! A zombie that sleeps past the end of its transaction: a worker stops for longer than any transaction may stay open, another
-//! takes over, and then the first goes on as if no time had passed.
+//! A zombie that sleeps past the end of its transaction: a worker stops, at some moment or with its transaction open, for
+//! longer than any may stay so; the broker aborts what it left, or another takes over; then it goes on as if no time had
+//! passed.
+
+use engine::env::Point;
 
 use crate::draw::Draw;
 use crate::faults::{self, Fault};
-use crate::plan::{Cluster, FaultSpec, Host, Phase};
+use crate::plan::{Cluster, FaultSpec, Host, Phase, PointName};
 use crate::world::World;
+
+/// Moments with a transaction open: who stops there leaves it to its timeout, or to a successor.
+const OPEN: &[Point] = &[Point::TaskOutputsFlushed, Point::TaskStateFlushed, Point::TaskOffsetsSent];
 
 pub struct LongPause;
 
@@ -23,8 +29,11 @@ impl Fault for LongPause {
 
     fn draw(&self, draw: &mut Draw, cluster: &Cluster, phase: Phase, at_ms: u64, unit_ms: u64) -> FaultSpec {
         let host = Host::Worker(1 + draw.below(u64::from(cluster.workers)) as u32);
+        let point = draw.chance(1, 2).then(|| PointName(*draw.pick(OPEN)));
         FaultSpec {
-            peer: faults::taker(draw, cluster, host).filter(|_| draw.chance(3, 4)),
+            point,
+            nth: point.map(|_| draw.between(1, 4) as u32),
+            peer: faults::taker(draw, cluster, host).filter(|_| draw.chance(1, 2)),
             // Plans time transactions out after 4 s at the most.
             ..faults::spec(&LongPause, phase, at_ms, host, 4_200 + unit_ms / 4)
         }
@@ -36,6 +45,9 @@ impl Fault for LongPause {
     }
 
     fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec) {
-        world.pause(id, spec.host, spec.peer, spec.for_ms);
+        match spec.point {
+            Some(point) => world.pause_at(id, spec.host, point.0, spec.nth.unwrap_or(1), spec.peer, spec.for_ms),
+            None => world.pause(id, spec.host, spec.peer, spec.for_ms),
+        }
     }
 }
