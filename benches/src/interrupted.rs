@@ -4,10 +4,10 @@
 //! sums, which must be those of a replay that nobody disturbed.
 //!
 //! The first part is a process of its own that ends by SIGKILL at a random moment in the middle third of the time that a
-//! replay takes. The second is the same command for the same version of the pipeline: it recovers the log, takes the
+//! replay takes, but not before every task has had two commits answered: there must be something to go on from. The second is the same command for the same version of the pipeline: it recovers the log, takes the
 //! transactions over, and goes on from the last commit. Its time counts from the moment it is started.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use reports::bench::Kill;
@@ -19,6 +19,8 @@ use crate::replay::ReplayOutcome;
 
 /// How often a replay may end before it is killed.
 const TRIES: u32 = 5;
+/// Commits of a task before the kill. The first is due at once and holds next to nothing.
+const COMMITS: u64 = 2;
 
 /// Kills one replay and starts it again. `versions` are taken from `version` up, one a try.
 ///
@@ -32,16 +34,12 @@ pub fn kill_once(
 ) -> anyhow::Result<(Kill, ReplayOutcome)> {
     for _ in 0..TRIES {
         *version += 1;
-        let phase = plan.replay_phase(*version, false);
-        let mut first = launcher.start(&phase)?;
+        let mut first = launcher.start(&plan.replay_phase(*version, false, true))?;
         let started = first.wait_for_start()?;
         let due = started + uninterrupted.mul_f64(moment());
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let Some(passed) = first.kill_at(due, COMMITS * plan.partitions as u64)? else { continue };
         let killed_after = started.elapsed();
-        if !first.kill()? {
-            continue;
-        }
-        let mut second = launcher.start(&phase)?;
+        let mut second = launcher.start(&plan.replay_phase(*version, false, false))?;
         let (spawned, started) = (second.spawned, second.wait_for_start()?);
         let PhaseOutcome::Replay(outcome) = second.outcome()? else { bail!("a replay answered with something else") };
         if outcome.events == 0 {
@@ -55,6 +53,8 @@ pub fn kill_once(
             resumed_ms: ms(resumed),
             restart_ms: ms(restart),
             restore_ms: (outcome.restore_s * 1e3) as u64,
+            commits_before: passed.commits,
+            snapshots_before: passed.snapshots,
             events_left: outcome.events,
             lost_ms: ms(killed_after + resumed) as i64 - ms(uninterrupted) as i64,
         };

@@ -2,7 +2,7 @@
 //!
 //! Start with [`plan`], what is measured and how often; then [`ingest`] and [`replay`], whose result [`output`] adds up. Each
 //! timed phase ([`phase`]) runs in a process of its own ([`process`]); [`machine`] says where, [`cache`] makes a replay cold,
-//! and makes sure of it; [`interrupted`] kills one and starts it again.
+//! and makes sure of it; [`interrupted`] kills one, once [`milestones`] are passed, and starts it again.
 //!
 //! What is absent: virtual time.
 
@@ -17,6 +17,7 @@ pub mod dataset;
 pub mod ingest;
 pub mod interrupted;
 pub mod machine;
+pub mod milestones;
 pub mod output;
 pub mod percentiles;
 pub mod phase;

@@ -1,15 +1,17 @@
 //! Where a figure was measured: the machine, the build, what this process has used.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// The machine, in a few fields that decide whether two figures may be compared.
-pub fn describe() -> BTreeMap<String, Value> {
+/// The machine, in a few fields that decide whether two figures may be compared; `data_dir` is where it writes.
+pub fn describe(data_dir: &Path) -> BTreeMap<String, Value> {
     let uname = rustix::system::uname();
     let text = |value: &std::ffi::CStr| value.to_string_lossy().into_owned();
     BTreeMap::from([
         ("cpu".to_owned(), json!(cpu_model())),
+        ("filesystem".to_owned(), json!(filesystem(data_dir).unwrap_or_else(|| "unknown".to_owned()))),
         ("cores".to_owned(), json!(engine::env::real::threads::cores())),
         ("memory_bytes".to_owned(), json!(memory_bytes())),
         ("os".to_owned(), json!(format!("{} {}", text(uname.sysname()), text(uname.release())))),
@@ -33,6 +35,24 @@ fn cpu_model() -> String {
 
 fn memory_bytes() -> u64 {
     field("/proc/meminfo", "MemTotal").and_then(|text| kib(&text)).unwrap_or(0)
+}
+
+/// The kind of file system that `path` lies on, or will lie on, and of what device: `ext4 on vda`.
+fn filesystem(path: &Path) -> Option<String> {
+    let path = std::path::absolute(path).ok()?;
+    let existing = path.ancestors().find_map(|ancestor| std::fs::canonicalize(ancestor).ok())?;
+    // One mount a line: id, parent, device, root, mount point, options, ..., `-`, kind, source, options (proc(5)). Of several
+    // that hold the path the longest is the innermost, and of several at one place the last is on top.
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mounts = mounts.lines().filter_map(|line| {
+        let (mount, device) = line.split_once(" - ")?;
+        let point = Path::new(mount.split(' ').nth(4)?);
+        let mut device = device.split(' ');
+        let (kind, source) = (device.next()?, device.next()?);
+        let source = source.rsplit('/').next().unwrap_or(source);
+        existing.starts_with(point).then(|| (point.components().count(), format!("{kind} on {source}")))
+    });
+    mounts.max_by_key(|(depth, _)| *depth).map(|(_, what)| what)
 }
 
 /// The most memory this process has held at once.

@@ -11,6 +11,8 @@ use sim::workload::{Shape, Workload};
 
 use crate::dataset::Key;
 use crate::ingest::{self, IngestOutcome, IngestSpec};
+use crate::milestones::Milestones;
+use crate::process::STARTED;
 use crate::replay::{self, ReplayOutcome};
 use crate::{cache, machine};
 
@@ -35,6 +37,9 @@ pub struct ReplaySpec {
     pub threads: usize,
     /// With an empty page cache.
     pub cold: bool,
+    /// Say every commit.
+    #[serde(default)]
+    pub tell: bool,
 }
 
 /// What came of it.
@@ -47,30 +52,35 @@ pub enum PhaseOutcome {
     StillWarm,
 }
 
-/// Runs a phase in this process, on as many cores as it has threads. `started` is called when its clock starts.
+/// Runs a phase in this process, on as many cores as it has threads. `say` is called with [`STARTED`] when its clock starts,
+/// and with a milestone whenever one is passed, if the phase asks for them.
 ///
 /// # Errors
 /// What the phase failed with.
 pub fn run(
     phase: &Phase,
     workload: impl Fn(&str) -> anyhow::Result<Arc<dyn Workload>>,
-    started: impl Fn() + Send + Sync + 'static,
+    say: impl Fn(&'static str) + Copy + Send + Sync + 'static,
 ) -> anyhow::Result<PhaseOutcome> {
     match phase {
         Phase::Ingest { data_dir, spec } => {
             machine::limit_cores(spec.threads).with_context(|| format!("cannot keep to {} cores", spec.threads))?;
             let env = real::env(EnvOptions::default());
-            Ok(PhaseOutcome::Ingest(ingest::run(&env, data_dir, spec, started)?))
+            Ok(PhaseOutcome::Ingest(ingest::run(&env, data_dir, spec, move || say(STARTED))?))
         }
         Phase::Replay { data_dir, spec } => {
             machine::limit_cores(spec.threads).with_context(|| format!("cannot keep to {} cores", spec.threads))?;
             if spec.cold && !cache::empty(data_dir)? {
                 return Ok(PhaseOutcome::StillWarm);
             }
-            let env = real::env(EnvOptions::default());
+            let mut env = real::env(EnvOptions::default());
+            if spec.tell {
+                env = env.with_points(Arc::new(Milestones(say)));
+            }
             let workload = workload(&spec.pipeline)?;
             let pipeline = workload.pipeline(&shape(spec))?;
             let (version, threads) = (spec.version, spec.threads);
+            let started = || say(STARTED);
             Ok(PhaseOutcome::Replay(replay::run(&env, data_dir, &workload, pipeline, version, threads, started)?))
         }
     }

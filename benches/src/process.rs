@@ -1,15 +1,18 @@
 //! A phase in a process of its own: what it leaves in memory, on a core or in an allocator is gone with it.
 //!
-//! The child says on stdout, in lines: `started` when its clock starts, then its outcome as JSON.
+//! The child says on stdout, in lines: `started` when its clock starts, milestones if it was asked for them, then its outcome
+//! as JSON.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Instant;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 
+use crate::milestones::{COMMITTED, SNAPSHOT};
 use crate::phase::{Phase, PhaseOutcome};
 
 /// The line that says that the clock of a phase has started.
@@ -29,6 +32,23 @@ pub struct Running {
     what: String,
     first_line: String,
     pub spawned: Instant,
+}
+
+/// What a phase had said before it was killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    pub commits: u64,
+    pub snapshots: u64,
+}
+
+impl Passed {
+    fn hear(&mut self, line: &str) {
+        match line.trim_end() {
+            COMMITTED => self.commits += 1,
+            SNAPSHOT => self.snapshots += 1,
+            _ => {}
+        }
+    }
 }
 
 impl Launcher {
@@ -83,16 +103,39 @@ impl Running {
         serde_json::from_str(&rest).with_context(|| format!("a phase answered with what is no outcome: {rest:?}"))
     }
 
-    /// Kills the process as a power switch would; `false` when it had ended before.
+    /// Kills the process as a power switch would, at `due`, or later: once it has said that `commits` were answered. `None`
+    /// when it had ended before.
     ///
     /// # Errors
     /// When the phase had failed by itself.
-    pub fn kill(mut self) -> anyhow::Result<bool> {
+    pub fn kill_at(mut self, due: Instant, commits: u64) -> anyhow::Result<Option<Passed>> {
+        let (sender, lines) = mpsc::channel();
+        let stdout = self.stdout;
+        let reading = std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).take_while(|line| sender.send(line.clone()).is_ok()).count()
+        });
+        let mut passed = Passed::default();
+        while passed.commits < commits || Instant::now() < due {
+            let wait = match passed.commits < commits {
+                true => Duration::MAX,
+                false => due.saturating_duration_since(Instant::now()),
+            };
+            match lines.recv_timeout(wait) {
+                Ok(line) => passed.hear(&line),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+        }
         self.child.kill().context("failed to kill a phase")?;
         let status = self.child.wait().context("failed to wait for a phase that was killed")?;
         match (status.signal(), status.success()) {
-            (Some(9), _) => Ok(true),
-            (_, true) => Ok(false),
+            (Some(9), _) => {
+                // What it said until the last moment.
+                lines.iter().for_each(|line| passed.hear(&line));
+                reading.join().map_err(|_| anyhow!("the thread that heard a phase panicked"))?;
+                Ok(Some(passed))
+            }
+            (_, true) => Ok(None),
             _ => bail!("a phase ended with {status} before it was killed: {}", self.what),
         }
     }

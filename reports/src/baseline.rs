@@ -51,6 +51,9 @@ pub struct Comparison {
     pub baseline_commit: Option<String>,
     /// What differs between the machines and was allowed to, and what could not be compared.
     pub notes: Vec<String>,
+    /// What the baseline judges and this run did not measure: a limit that nobody looked at has not held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
     pub rows: Vec<Compared>,
     pub held: bool,
 }
@@ -126,6 +129,12 @@ pub fn unlike_machines(before: &BenchReport, now: &BenchReport) -> Vec<String> {
             unlike.push(format!("{field} was {} and is {}", show(before), show(now)));
         }
     }
+    // Documents from before it was written down say nothing of their disk.
+    if let (Some(before), Some(now)) = (before.machine.get("filesystem"), now.machine.get("filesystem"))
+        && before != now
+    {
+        unlike.push(format!("filesystem was {before} and is {now}"));
+    }
     let memory = |report: &BenchReport| report.machine.get("memory_bytes").and_then(Value::as_f64);
     match (memory(before), memory(now)) {
         (Some(before), Some(now)) if (before - now).abs() <= before * MEMORY_SLACK => {}
@@ -142,12 +151,13 @@ pub fn unlike_machines(before: &BenchReport, now: &BenchReport) -> Vec<String> {
 /// Holds `now` to the limits, and to the baseline (its file and what it says) where there is one.
 pub fn compare(baseline: Option<(&str, &BenchReport)>, now: &BenchReport, limits: &Limits) -> Comparison {
     let mut rows = Vec::new();
-    let mut notes = Vec::new();
+    let (mut notes, mut missing) = (Vec::new(), Vec::new());
     if let Some((_, before)) = baseline {
         notes.extend(unlike_machines(before, now).into_iter().map(|what| format!("another machine: {what}")));
         for figure in COMPARED {
             match soft(figure, before, now, limits.max_regression) {
                 Some(row) => rows.push(row),
+                None if figure.of(before).is_some() && is_judged(figure, now) => missing.push(figure.name().to_owned()),
                 None if figure.of(before).is_some() => {
                     notes.push(format!("{} is not measured any more", figure.name()))
                 }
@@ -167,18 +177,24 @@ pub fn compare(baseline: Option<(&str, &BenchReport)>, now: &BenchReport, limits
         baseline: baseline.map(|(file, _)| file.to_owned()),
         baseline_commit: baseline.map(|(_, report)| report.commit.clone()),
         notes,
-        held: rows.iter().all(|row| row.outcome != Outcome::Failed),
+        held: missing.is_empty() && rows.iter().all(|row| row.outcome != Outcome::Failed),
+        missing,
         rows,
     }
 }
 
-fn soft(figure: Figure, before: &BenchReport, now: &BenchReport, share: f64) -> Option<Compared> {
-    let judged = match figure {
+/// Whether a baseline limits it.
+fn is_judged(figure: Figure, now: &BenchReport) -> bool {
+    match figure {
         // The latency of batches that are sent as fast as they go says how large they are, not how late anyone would be.
         Figure::P99 => now.rate.is_some(),
         Figure::Lost => false,
         _ => true,
-    };
+    }
+}
+
+fn soft(figure: Figure, before: &BenchReport, now: &BenchReport, share: f64) -> Option<Compared> {
+    let judged = is_judged(figure, now);
     let (before, now) = (figure.of(before)?, figure.of(now)?);
     let change = (before.median != 0.0).then(|| now.median / before.median - 1.0);
     let worse = match figure.better() {
@@ -279,6 +295,14 @@ pub(crate) mod tests {
         assert!(failed(&now, &before).is_empty());
         now.rate = None;
         assert_eq!(failed(&before, &now), ["replay_cpu_ns_per_event"], "without a rate latency is not judged");
+    }
+
+    #[test]
+    fn a_figure_that_the_baseline_has_and_this_run_has_not_fails() {
+        let mut before = report(&[6.0e6]);
+        before.replay.cold = Some(before.replay.warm.clone());
+        let compared = compare(Some(("before.json", &before)), &report(&[6.0e6]), &Limits::default());
+        assert_eq!((compared.missing, compared.held), (vec!["replay_cold_events_per_s".to_owned()], false));
     }
 
     #[test]

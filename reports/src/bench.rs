@@ -145,6 +145,12 @@ pub struct Kill {
     pub restart_ms: u64,
     /// Of these: until the last task had its state back, and read on.
     pub restore_ms: u64,
+    /// Commits that had been answered before the kill, of all tasks.
+    #[serde(default)]
+    pub commits_before: u64,
+    /// Of these: those that held the whole state of a task, which is what a later restore begins with.
+    #[serde(default)]
+    pub snapshots_before: u64,
     /// Events that were read after the kill: those after the last commit.
     pub events_left: u64,
     /// Both parts together, less what it takes undisturbed. Below zero where that varies by more.

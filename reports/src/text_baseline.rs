@@ -7,6 +7,7 @@ use crate::text_sweep::aligned;
 /// The table, after a sentence that says what came of it.
 pub fn baseline(comparison: &Comparison) -> String {
     let failed = comparison.rows.iter().filter(|row| row.outcome == Outcome::Failed).count();
+    let failed = failed + comparison.missing.len();
     let sentence = match failed {
         0 => "every limit held".to_owned(),
         1 => "one limit failed".to_owned(),
@@ -19,6 +20,9 @@ pub fn baseline(comparison: &Comparison) -> String {
     let mut text = format!("{sentence}{against}\n");
     for note in &comparison.notes {
         text.push_str(&format!("  - {note}\n"));
+    }
+    for figure in &comparison.missing {
+        text.push_str(&format!("  - {figure} FAILED: the baseline has it, and this run did not measure it\n"));
     }
     text.push('\n');
     let mut rows = vec![["figure", "before", "now", "change", "limit", "verdict"].map(str::to_owned).to_vec()];

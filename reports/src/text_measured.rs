@@ -125,7 +125,20 @@ fn killed(recovery: &Recovery) -> (String, String) {
     let times = if recovery.kills.len() == 1 { "once".to_owned() } else { format!("{} times", recovery.kills.len()) };
     let (restart, restore) = (seconds(|kill| kill.restart_ms), seconds(|kill| kill.restore_ms));
     let back = format!("log open after {restart:.2} s, state after {restore:.2} s more");
-    (format!("{times}, same checksum, {lost} s lost"), back)
+    let span = |of: fn(&Kill) -> u64| {
+        let (least, most) = (recovery.kills.iter().map(of).min(), recovery.kills.iter().map(of).max());
+        match (least.unwrap_or(0), most.unwrap_or(0)) {
+            (least, most) if least == most => count(least),
+            (least, most) => format!("{} to {}", count(least), count(most)),
+        }
+    };
+    let snapshots = match span(|kill| kill.snapshots_before) {
+        none if none == "0" => String::new(),
+        some => format!(", {some} of them snapshots"),
+    };
+    let (commits, left) = (span(|kill| kill.commits_before), span(|kill| kill.events_left));
+    let back = format!("{back}, {left} events left");
+    (format!("{times} after {commits} commits{snapshots}: same checksum, {lost} s lost"), back)
 }
 
 /// `AMD EPYC, 2 cores, Linux 6.18`.
@@ -224,6 +237,8 @@ mod tests {
                         resumed_ms: 1_910,
                         restart_ms: 50,
                         restore_ms: 80,
+                        commits_before: 4,
+                        snapshots_before: 0,
                         events_left: 3_000_000,
                         lost_ms: 610,
                     },
@@ -232,6 +247,8 @@ mod tests {
                         resumed_ms: 1_900,
                         restart_ms: 40,
                         restore_ms: 70,
+                        commits_before: 6,
+                        snapshots_before: 1,
                         events_left: 3_500_000,
                         lost_ms: 400,
                     },

@@ -1,7 +1,6 @@
 //! `segno bench-phase`: one timed phase of a benchmark in a process of its own. Not for people.
 
 use benches::phase::{self, Phase};
-use benches::process::STARTED;
 
 use crate::exit::Exit;
 use crate::{output, pipelines};
@@ -15,7 +14,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let phase: Phase = serde_json::from_str(&args.phase)?;
-    let outcome = phase::run(&phase, |name| Ok(pipelines::one(name)?), || output::line(STARTED))?;
+    let outcome = phase::run(&phase, |name| Ok(pipelines::one(name)?), output::line)?;
     output::json(&outcome)?;
     Ok(Exit::Held)
 }

@@ -201,13 +201,16 @@ impl Instance<'_> {
                 pending_since.get_or_insert_with(Instant::now);
             }
             mutant!("yields-more-often", {}, tokio::task::yield_now().await);
-            let due = self.writer.is_free() && self.core.pending();
             let waiting = Instant::now();
+            let committable = self.writer.is_free() && self.core.pending();
+            // By the clock: a runtime that is never idle looks at its timers only now and then.
+            let due = committable && waiting >= commit_at;
             let next = tokio::select! {
                 biased;
                 written = self.writer.written() => Next::Written(written?),
                 () = stop.asked() => Next::Stop,
-                () = tokio::time::sleep_until(commit_at), if due => Next::Commit,
+                () = std::future::ready(()), if due => Next::Commit,
+                () = tokio::time::sleep_until(commit_at), if committable => Next::Commit,
                 round = self.reader.next() => Next::Round(round?),
             };
             let writing = self.writer.take_polling();
@@ -220,7 +223,7 @@ impl Instance<'_> {
                     continue;
                 }
                 Next::Commit => {
-                    let (now, interval) = (Instant::now(), settings.commit_interval);
+                    let (now, interval) = (Instant::now(), settings.commit_due());
                     // What comes after a silence has nothing to be late for until it is there.
                     let due = commit_at.max(pending_since.take().unwrap_or(now));
                     summary.longest_commit_gap =

@@ -11,8 +11,8 @@ use crate::types::{Offset, TopicPartition};
 /// The knobs of a worker. None of them changes what comes out, only when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerSettings {
-    /// From the start of one commit to the start of the next; the last one does not wait. One that takes longer delays the
-    /// next.
+    /// The most from the start of one commit to the start of the next while there is something to commit: it is due when
+    /// nine tenths are over, so that a round under way does not make it late. One that takes longer delays the next.
     pub commit_interval: Duration,
     /// Of one input in one fetch.
     pub fetch_bytes: usize,
@@ -48,6 +48,13 @@ impl Default for WorkerSettings {
             restart_backoff: Duration::from_millis(100),
             restart_backoff_max: Duration::from_secs(5),
         }
+    }
+}
+
+impl WorkerSettings {
+    /// From the start of one commit until the next is due.
+    pub(super) fn commit_due(&self) -> Duration {
+        self.commit_interval - self.commit_interval / 10
     }
 }
 

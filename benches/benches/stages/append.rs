@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use engine::env::real::{EnvOptions, env};
 use engine::log::{Isolation, Log, LogConfig};
 use engine::record::{BatchBuilder, Compression, ProducerStamp};
@@ -67,7 +67,7 @@ fn places() -> Vec<(&'static str, PathBuf)> {
     if memory.is_dir() { vec![("memory", memory), disk] } else { vec![disk] }
 }
 
-fn log(c: &mut Criterion) {
+pub fn log(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let batch = batch();
     for (name, root) in places() {
@@ -112,6 +112,3 @@ fn log(c: &mut Criterion) {
         runtime.block_on(log.close());
     }
 }
-
-criterion_group!(benches, log);
-criterion_main!(benches);

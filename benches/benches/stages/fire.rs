@@ -11,7 +11,7 @@
 //! bytes.
 
 use benches::stages::{Fed, Input, NOON, counted, undecoded};
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput};
 use engine::record::{BatchBuilder, Compression, ProducerStamp};
 use engine::stream::frame::put_output_key;
 use engine::stream::{Deployment, PaneEncoder as _, Window};
@@ -38,7 +38,7 @@ fn much_later() -> Input {
     input
 }
 
-fn fire(criterion: &mut Criterion) {
+pub fn fire(criterion: &mut Criterion) {
     let (each, later) = (one_each(), much_later());
     let sessions = counted(undecoded().key_by_record().sessions(GAP, Millis(0)));
     let minutes = counted(undecoded().key_by_record().tumbling(MINUTE, Millis(0)));
@@ -92,7 +92,7 @@ fn now() -> std::time::Instant {
 /// Writes the value of a user's pane.
 type Encode<'a> = &'a dyn Fn(&[u8], Window, &mut Vec<u8>);
 
-fn output(criterion: &mut Criterion) {
+pub fn output(criterion: &mut Criterion) {
     let keys: Vec<String> = (0..KEYS).map(|key| key.to_string()).collect();
     let mut group = criterion.benchmark_group("output");
     group.throughput(Throughput::Elements(KEYS)).sample_size(20);
@@ -125,6 +125,3 @@ fn output(criterion: &mut Criterion) {
     group.bench_function("checksum", |bench| bench.iter(|| panes(&minute, true)));
     group.finish();
 }
-
-criterion_group!(benches, fire, output);
-criterion_main!(benches);

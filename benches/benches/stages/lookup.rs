@@ -12,7 +12,7 @@
 //! state neither grows nor shrinks while it is measured; each key has its session before the clock starts.
 
 use benches::stages::{Draws, Fed, Input, NOON, counted, undecoded};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use engine::stream::Deployment;
 use engine::types::Millis;
 use workloads::clickstream::{Clickstream, Settings};
@@ -40,7 +40,7 @@ fn bench(criterion: &mut Criterion, group: &str, name: &str, deployment: &Deploy
     group.finish();
 }
 
-fn stages(criterion: &mut Criterion) {
+pub fn stages(criterion: &mut Criterion) {
     let none = Input::default();
     let one = events(|| 7);
     let sessions = counted(undecoded().key_by_record().sessions(GAP, NO_LATENESS));
@@ -63,6 +63,3 @@ fn stages(criterion: &mut Criterion) {
         bench(criterion, "lookup", name, &sessions, &even, &first);
     }
 }
-
-criterion_group!(benches, stages);
-criterion_main!(benches);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use benches::stages::NOON;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use engine::broker::{Broker, BrokerConfig};
 use engine::client::{Client, ClientConfig, TransactionalProducer};
 use engine::env::real::{EnvOptions, env};
@@ -76,7 +76,7 @@ async fn commit(producer: &mut TransactionalProducer, mut batches: Vec<BatchBuil
     bytes
 }
 
-fn commits(criterion: &mut Criterion) {
+pub fn commits(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let memory = PathBuf::from("/dev/shm");
     let disk = ("disk", std::env::temp_dir());
@@ -129,6 +129,3 @@ async fn spend(place: &Place, records: usize, times: u64) -> Duration {
 fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
-
-criterion_group!(benches, commits);
-criterion_main!(benches);

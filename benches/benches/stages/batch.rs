@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use benches::stages::Input;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use engine::record::{BatchBuilder, Compression, ProducerStamp, Record, batches, batches_trusted};
 use workloads::clickstream::Settings;
 
@@ -20,7 +20,7 @@ fn build(builder: &mut BatchBuilder, clicks: &Input) -> bytes::Bytes {
     builder.finish(ProducerStamp::NONE)
 }
 
-fn batch(c: &mut Criterion) {
+pub fn batch(c: &mut Criterion) {
     let clicks = Input::clicks(Settings::at_density(RECORDS as u64));
     for (name, compression) in [("none", Compression::None), ("lz4", Compression::Lz4)] {
         let mut builder = BatchBuilder::new(compression);
@@ -54,6 +54,3 @@ fn batch(c: &mut Criterion) {
         group.finish();
     }
 }
-
-criterion_group!(benches, batch);
-criterion_main!(benches);

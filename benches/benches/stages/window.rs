@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use benches::stages::{BOUND, Fed, Input, counted, undecoded};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use engine::stream::Deployment;
 use engine::types::Millis;
 use sim::workload::{Shape, Workload};
@@ -41,7 +41,7 @@ fn replay(deployment: &Deployment, inputs: &[Input]) -> u64 {
     stats.panes
 }
 
-fn windows(criterion: &mut Criterion) {
+pub fn windows(criterion: &mut Criterion) {
     let inputs = inputs();
     let mut group = criterion.benchmark_group("window");
     group.throughput(Throughput::Elements(EVENTS as u64)).sample_size(10);
@@ -65,6 +65,3 @@ fn windows(criterion: &mut Criterion) {
     }
     group.finish();
 }
-
-criterion_group!(benches, windows);
-criterion_main!(benches);

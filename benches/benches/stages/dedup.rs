@@ -10,7 +10,7 @@
 //! it forget ids, and only then is its memory that of a replay.
 
 use benches::stages::{BOUND, Fed, Input, counted};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput};
 use engine::record::Record;
 use engine::stream::{DecodeError, Decoder, Deployment, Pipeline, Source, Stream};
 use engine::types::Millis;
@@ -53,7 +53,7 @@ fn replay(deployment: &Deployment, inputs: &[Input]) -> u64 {
     fed.task.stats().duplicates
 }
 
-fn dedup(criterion: &mut Criterion) {
+pub fn dedup(criterion: &mut Criterion) {
     let inputs = inputs();
     let minute = Millis(60_000);
     let without = counted(ids().key_by_record().tumbling(minute, Millis(0)));
@@ -67,6 +67,3 @@ fn dedup(criterion: &mut Criterion) {
     group.bench_function("with", |bench| bench.iter(|| replay(&with, &inputs)));
     group.finish();
 }
-
-criterion_group!(benches, dedup);
-criterion_main!(benches);

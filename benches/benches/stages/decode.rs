@@ -6,7 +6,7 @@
 //! values. Writers: `current`; `old`, whose field names, number types and symbols differ; `padded`, with 200 bytes that no
 //! reader wants.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput};
 use std::hint::black_box;
 
 use engine::schema::Schema;
@@ -122,7 +122,7 @@ fn apache_avro(values: &Values, writer: &apache_avro::Schema, reader: &apache_av
     fields
 }
 
-fn decode(criterion: &mut Criterion) {
+pub fn decode(criterion: &mut Criterion) {
     for (name, version) in
         [("current", ClickVersion::Current), ("old", ClickVersion::Old), ("padded", ClickVersion::Referred)]
     {
@@ -164,6 +164,3 @@ fn decode(criterion: &mut Criterion) {
         group.finish();
     }
 }
-
-criterion_group!(stages, decode);
-criterion_main!(stages);
