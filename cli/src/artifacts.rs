@@ -26,9 +26,10 @@ use crate::output;
 /// When a file of the run's folder cannot be written.
 pub fn write(dir: &Path, report: &GateReport, next: &str) -> anyhow::Result<()> {
     let stories = stories(report);
-    for story in &stories {
-        put(&dir.join(format!("{}.trace.json", story.seed)), &perfetto::trace(story))?;
+    for (name, story) in &stories {
+        put(&dir.join(format!("{name}.trace.json")), &perfetto::trace(story))?;
     }
+    let stories: Vec<Story> = stories.into_iter().map(|(_, story)| story).collect();
     let meanings = checks::ALL.iter().map(|check| (check.name, check.holds_when)).collect();
     let page = html::Page { report, stories: &stories, meanings: &meanings, next };
     put(&dir.join("report.html"), &html::page(&page))?;
@@ -47,8 +48,8 @@ pub fn write(dir: &Path, report: &GateReport, next: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The story documents of the report's violations, each once. One that cannot be read is said, and left out.
-fn stories(report: &GateReport) -> Vec<Story> {
+/// The story documents of the report's violations, each once, by name. One that cannot be read is said, and left out.
+fn stories(report: &GateReport) -> Vec<(String, Story)> {
     let mut files: Vec<&str> = report
         .violations
         .iter()
@@ -61,7 +62,11 @@ fn stories(report: &GateReport) -> Vec<Story> {
     let mut stories = Vec::new();
     for file in files {
         match read(file) {
-            Ok(story) => stories.push(story),
+            Ok(story) => {
+                let name = Path::new(file).file_name().map(|name| name.to_string_lossy().into_owned());
+                let name = name.map(|name| name.trim_end_matches(".story.json").to_owned());
+                stories.push((name.unwrap_or_else(|| story.seed.to_string()), story));
+            }
             Err(error) => output::note(format_args!("the story in {file} is left out: {error}")),
         }
     }

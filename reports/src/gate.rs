@@ -49,7 +49,7 @@ pub struct GateReport {
     #[serde(default)]
     pub failure_rate_below: Option<f64>,
     pub violations: Vec<Violation>,
-    /// Plans of past failures that ran before the seeds; no sum counts them.
+    /// Plans of past failures that ran before the seeds; no other sum counts them. Each is run by one shard.
     #[serde(default)]
     pub corpus_plans: u64,
     #[serde(default)]
@@ -208,6 +208,7 @@ impl GateReport {
         self.breakdown.merge(&shard.breakdown);
         self.determinism.doubled += shard.determinism.doubled;
         self.determinism.mismatches += shard.determinism.mismatches;
+        self.corpus_plans += shard.corpus_plans;
         self.interrupted |= shard.interrupted;
         self.verdict = self.verdict.max(shard.verdict);
     }

@@ -46,7 +46,7 @@ fn write(page: &mut String, report: &GateReport, next: &str) -> std::fmt::Result
 
 fn tell(page: &mut String, violation: &Violation) -> std::fmt::Result {
     let tier = if violation.tier.is_empty() { String::new() } else { format!(" ({})", violation.tier) };
-    writeln!(page, "### `{}` in `{}`, seed {}{tier}\n", violation.property, violation.pipeline, violation.seed)?;
+    writeln!(page, "### `{}` in `{}`, {}{tier}\n", violation.property, violation.pipeline, violation.run())?;
     writeln!(page, "{}\n", escape(&violation.message))?;
     if violation.seeds.len() > 1 {
         writeln!(page, "{} seeds broke alike; this one is the fastest.\n", count(violation.seeds.len() as u64))?;

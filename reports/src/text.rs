@@ -196,8 +196,10 @@ pub fn story(violation: &Violation) -> String {
     let tier = if violation.tier.is_empty() { String::new() } else { format!(" ({})", violation.tier) };
     let shrunk = violation.shrunk.as_ref().map(|size| format!("  (shrunk: {})", size.words())).unwrap_or_default();
     line(format_args!(
-        "{red}violation{red:#}  {bold}{}{bold:#}  {}  seed {}{tier}{shrunk}",
-        violation.property, violation.pipeline, violation.seed
+        "{red}violation{red:#}  {bold}{}{bold:#}  {}  {}{tier}{shrunk}",
+        violation.property,
+        violation.pipeline,
+        violation.run()
     ));
     if let Some(difference) = &violation.first_difference {
         let rows = match difference.rows_different {

@@ -19,6 +19,9 @@ pub struct Violation {
     /// `race` or `soak`: with pipeline and seed it names the plan.
     #[serde(default)]
     pub tier: String,
+    /// The plan of the corpus that broke it; empty where a seed did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub past: String,
     /// Where the plan was written; empty where none was.
     #[serde(default)]
     pub plan: String,
@@ -54,6 +57,14 @@ pub struct Violation {
 }
 
 impl Violation {
+    /// Which run broke it, in words.
+    pub fn run(&self) -> String {
+        match self.past.as_str() {
+            "" => format!("seed {}", self.seed),
+            past => format!("plan {past} of the corpus"),
+        }
+    }
+
     /// What equal failures have in common, whatever seed or key they came with: property, pipeline, and the message
     /// without its numbers and names.
     pub fn fingerprint(&self) -> String {

@@ -184,7 +184,6 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 
 /// Runs the plans of past failures: how many, and what they break. A plan that breaks something is written beside the
 /// others.
-#[expect(clippy::disallowed_methods, reason = "the plan goes into the run's folder")]
 fn past(
     args: &Args,
     settings: &Settings,
@@ -192,17 +191,10 @@ fn past(
     stop: &AtomicBool,
 ) -> anyhow::Result<(u64, Vec<Violation>)> {
     let chosen = |entry: &&Entry| !args.no_corpus && settings.pipelines.contains(&entry.plan().pipeline);
-    let entries: Vec<Entry> = workloads::corpus::ALL.iter().filter(chosen).copied().collect();
-    let ran = corpus::run(how, &entries, stop);
-    let mut found = Vec::new();
-    for (entry, seed) in &ran {
-        let path = settings.out_dir.join(format!("{}.plan.toml", entry.name));
-        for violation in &seed.violations {
-            std::fs::write(&path, entry.text).with_context(|| format!("cannot write {}", path.display()))?;
-            let plan = path.display().to_string();
-            found.push(Violation { reproduce: format!("segno repro {plan}"), plan, ..violation.clone() });
-        }
-    }
+    let entries: Vec<Entry> = workloads::corpus::ALL.iter().filter(chosen).cloned().collect();
+    let ran = corpus::run(how, &corpus::part(entries, settings.shard), stop);
+    let found = corpus::violations(&ran, &settings.out_dir, &|plan| format!("segno repro {plan}"))
+        .with_context(|| format!("cannot write plans into {}", settings.out_dir.display()))?;
     Ok((ran.len() as u64, found))
 }
 

@@ -131,6 +131,7 @@ pub fn settings(jobs: Option<NonZeroUsize>, budget: Duration, mutant: &Choice) -
     let program = program.to_str().context("this program's path is not UTF-8")?.to_owned();
     Ok(Settings {
         worker: [program, "seed-worker".to_owned()].into_iter().chain(mutant.arguments()).collect(),
+        worker_env: Vec::new(),
         jobs: jobs.map_or(cores, NonZeroUsize::get),
         budget,
         candidate_limit: CANDIDATE_LIMIT,

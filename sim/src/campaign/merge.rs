@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use reports::{GateReport, Verdict};
+use reports::{GateReport, Verdict, Violation};
 
 use super::failures::Failures;
 use super::untried;
@@ -60,10 +60,16 @@ pub fn merge(parts: &[(String, GateReport)]) -> Result<GateReport, MergeError> {
     }
     let mut whole = GateReport::new(campaign.pipelines.clone(), 0);
     let mut failures = Failures::default();
+    let mut past: Vec<Violation> = Vec::new();
     for (index, (_, report)) in &shards {
         whole.add_shard(report);
         whole.reasons.extend(report.reasons.iter().map(|reason| format!("shard {index}/{count}: {reason}")));
-        report.violations.iter().for_each(|violation| failures.add_grouped(violation.clone()));
+        for violation in &report.violations {
+            match violation.past.as_str() {
+                "" => failures.add_grouped(violation.clone()),
+                _ => past.push(violation.clone()),
+            }
+        }
     }
     let missing: Vec<String> =
         (1..=count).filter(|index| !shards.contains_key(index)).map(|index| format!("{index}/{count}")).collect();
@@ -80,6 +86,9 @@ pub fn merge(parts: &[(String, GateReport)]) -> Result<GateReport, MergeError> {
     if !whole.violations.is_empty() {
         whole.verdict = whole.verdict.max(Verdict::Violation);
     }
+    // As a campaign in one piece has them. How many plans ran, the shards have said.
+    past.sort_by(|one, other| one.past.cmp(&other.past));
+    whole.add_past(0, past);
     whole.finish();
     Ok(whole)
 }

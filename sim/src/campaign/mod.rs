@@ -685,7 +685,18 @@ mod tests {
             }
             whole.take(Line { report, doubled: false, mismatch: None, elapsed_ms: 0 });
         }
-        whole.finish(false, 0).unwrap()
+        let mut report = whole.finish(false, 0).unwrap();
+        let plan = |number: u64| crate::corpus::Entry { name: format!("plan-{number:02}").into(), text: "".into() };
+        let share = crate::corpus::part((0..settings.seeds.start % 13).map(plan).collect(), settings.shard);
+        let broken = share.iter().filter(|entry| entry.name.ends_with(['2', '7'])).flat_map(|entry| {
+            ["lost-write", "durable"].map(|property| Violation {
+                property: property.into(),
+                past: entry.name.to_string(),
+                ..Violation::default()
+            })
+        });
+        report.add_past(share.len() as u64, broken.collect());
+        report
     }
 
     proptest! {
@@ -708,7 +719,9 @@ mod tests {
 
             let parts: Vec<(String, GateReport)> =
                 parts.iter().map(|part| (part.shard.unwrap().0.to_string(), imagined(part))).collect();
-            prop_assert_eq!(merge(&parts), Ok(imagined(&settings)));
+            let merged = merge(&parts).unwrap();
+            prop_assert_eq!(merged.corpus_plans, first % 13, "each plan of the corpus is run by one shard");
+            prop_assert_eq!(merged, imagined(&settings));
             // Each shard is missed.
             for missing in 0..shards {
                 let some: Vec<_> = parts.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, p)| p.clone()).collect();

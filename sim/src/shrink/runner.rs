@@ -26,6 +26,8 @@ use crate::plan::Plan;
 pub struct Settings {
     /// Program and arguments that start a seed worker.
     pub worker: Vec<String>,
+    /// What a seed worker finds in its environment, besides ours.
+    pub worker_env: Vec<(String, String)>,
     /// Processes at a time.
     pub jobs: usize,
     /// How long shrinking may take.
@@ -148,7 +150,7 @@ pub fn run(
 ) -> Option<SeedReport> {
     let worker = match lane {
         Some(worker) => worker,
-        None => lane.insert(Worker::start(&settings.worker, &[], false).ok()?),
+        None => lane.insert(Worker::start(&settings.worker, &settings.worker_env, false).ok()?),
     };
     let job = Job {
         pipeline: plan.pipeline.clone(),
