@@ -20,13 +20,14 @@ use sim::checks;
 
 use crate::output;
 
-/// Writes everything; `next` is the command to type now.
+/// Writes everything; `next` is the command to type now, and `suffix` what every command that shows a run again ends with.
 ///
 /// # Errors
 /// When a file of the run's folder cannot be written.
-pub fn write(dir: &Path, report: &GateReport, next: &str) -> anyhow::Result<()> {
-    let stories = stories(report);
-    for (name, story) in &stories {
+pub fn write(dir: &Path, report: &GateReport, next: &str, suffix: &str) -> anyhow::Result<()> {
+    let mut stories = stories(report);
+    for (name, story) in &mut stories {
+        story.reproduce += suffix;
         put(&dir.join(format!("{name}.trace.json")), &perfetto::trace(story))?;
     }
     let stories: Vec<Story> = stories.into_iter().map(|(_, story)| story).collect();

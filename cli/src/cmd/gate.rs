@@ -208,7 +208,7 @@ fn conclude(args: &Args, mut report: GateReport, dir: &Path) -> anyhow::Result<E
     }
     runs::write_report(dir, &report)?;
     let next = next(args, &report);
-    artifacts::write(dir, &report, &next)?;
+    artifacts::write(dir, &report, &next, &args.mutant.suffix())?;
     if args.json {
         output::json(&report)?;
     } else {

@@ -66,7 +66,12 @@ pub fn all(html: &mut String, page: &Page<'_>) -> Result {
 fn article(html: &mut String, page: &Page<'_>, run: &Broken<'_>) -> Result {
     let first = run.violations[0];
     let tier = if first.tier.is_empty() { String::new() } else { format!(" ({})", Text(&first.tier)) };
-    writeln!(html, "<article>\n<p class=\"of\">{} <span>{}{tier}</span></p>", Text(&first.pipeline), Text(&first.run()))?;
+    writeln!(
+        html,
+        "<article>\n<p class=\"of\">{} <span>{}{tier}</span></p>",
+        Text(&first.pipeline),
+        Text(&first.run())
+    )?;
     let seeds = run.violations.iter().flat_map(|violation| violation.seeds.iter().copied());
     alike(html, &seeds.filter(|seed| *seed != first.seed).collect())?;
     for (index, violation) in run.violations.iter().enumerate() {

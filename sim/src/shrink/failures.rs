@@ -37,6 +37,12 @@ pub fn shrink_failures(
         let violation = &mut report.violations[*index];
         said(violation);
         let Some(outcome) = shrunk(violation, workloads, &share, stop) else { continue };
+        let size = outcome.size;
+        let before = (size.faults_before, size.events_before, size.partitions_before, size.hosts_before);
+        if (size.faults, size.events, size.partitions, size.hosts) == before && !outcome.settled {
+            // Time was up before anything went away: it would be the plan again, called shrunk.
+            continue;
+        }
         let path = violation.plan.replace(".plan.toml", ".shrunk.plan.toml");
         let text = header(&outcome, &violation.fingerprint()) + &outcome.plan.to_toml();
         if path != violation.plan && std::fs::write(&path, text).is_ok() {
