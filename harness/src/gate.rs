@@ -1,27 +1,31 @@
 //! A gate in a test: say what is gated, then run it.
 //!
-//! In: a topology, a generator, an answer or none. Out: a report, or a panic with the story of the first violations.
+//! In: a topology, a generator, an answer or none, and plans of past failures, if there are. Out: a report, or a panic with
+//! the story of the first violations, which have been run again and shrunk, and whose plans lie in a folder.
 //!
 //! Seeds run in processes of their own, each this test binary running this one test: a seed that hangs or dies is a
 //! violation and not the end of the test, and a seed that runs twice does so in two processes.
 
 #![expect(clippy::disallowed_methods, reason = "the harness is above the engine: it reads the environment and plans")]
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::panic::Location;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine::stream::{Pipeline, PipelineError};
 use engine::types::{Millis, Timestamp};
-use reports::{GateReport, Verdict, text};
+use reports::{GateReport, Story, Verdict, Violation, html, text};
 use serde_json::Value;
 use sim::campaign::{self, Settings};
 use sim::plan::Plan;
-use sim::seed;
+use sim::seed::{self, RunOptions};
+use sim::shrink::{self, shrink_failures};
 use sim::workload::{Draw, Expected, LogRecord, Shape, Workload};
+use sim::{checks, corpus};
 
 use crate::process;
 use crate::topology::{Answer, Build, Event, Make, ReadRow, Topology, plain_row};
@@ -32,6 +36,9 @@ const SEEDS_DEFAULT: u64 = 24;
 const DOUBLE_EVERY: usize = 20;
 /// A seed that takes this long on the wall counts as hanging; tests are often built without optimisation.
 const SEED_LIMIT: Duration = Duration::from_secs(120);
+/// How long failures are made smaller, and how long one try may take.
+const SHRINK_DEFAULT: Duration = Duration::from_secs(30);
+const CANDIDATE_LIMIT: Duration = Duration::from_secs(20);
 
 /// A gate for `topology`: a function from the shape of a cluster (partitions, bound, lateness) to a pipeline.
 pub fn gate(topology: impl Fn(&Shape) -> Result<Pipeline, PipelineError> + Send + Sync + 'static) -> Gate {
@@ -43,6 +50,8 @@ pub fn gate(topology: impl Fn(&Shape) -> Result<Pipeline, PipelineError> + Send 
         schemas: Vec::new(),
         first: 0,
         seeds: SEEDS_DEFAULT,
+        corpus: None,
+        shrink: SHRINK_DEFAULT,
     }
 }
 
@@ -56,6 +65,8 @@ pub struct Gate {
     schemas: Vec<String>,
     first: u64,
     seeds: u64,
+    corpus: Option<PathBuf>,
+    shrink: Duration,
 }
 
 impl Gate {
@@ -106,7 +117,28 @@ impl Gate {
         self
     }
 
-    /// Runs the seeds; `SEGNO_PLAN=file` runs that one plan instead.
+    /// Plans of past failures, which run before the seeds: the `*.plan.toml` in this folder that are of this pipeline. By
+    /// default `corpus/` beside your `Cargo.toml`, if it is there.
+    pub fn corpus(mut self, folder: impl Into<PathBuf>) -> Gate {
+        self.corpus = Some(folder.into());
+        self
+    }
+
+    /// For how long failures are made smaller, all together; `SEGNO_SHRINK_BUDGET`, `0s` for one, overrides it.
+    pub fn shrink_budget(mut self, budget: Duration) -> Gate {
+        self.shrink = budget;
+        self
+    }
+
+    /// Runs one plan in this process, and nothing else: what `SEGNO_PLAN=file` does with [`Gate::run`].
+    ///
+    /// # Panics
+    /// As [`Gate::run`] does.
+    pub fn repro(self, plan: impl AsRef<Path>) -> GateReport {
+        run_plan(&self.build(), plan.as_ref(), "as now")
+    }
+
+    /// Runs plans of past failures, then the seeds; `SEGNO_PLAN=file` runs that one plan instead.
     ///
     /// # Panics
     /// With the story of what was violated, and when the verdict is anything else than a pass.
@@ -115,6 +147,7 @@ impl Gate {
         let place = process::place(Location::caller());
         let (first, seeds) =
             (setting("SEGNO_SEED_BASE").unwrap_or(self.first), setting("SEGNO_COUNT").unwrap_or(self.seeds));
+        let (past, budget) = (self.corpus.clone(), shrink_budget().unwrap_or(self.shrink));
         let topology: Arc<dyn Workload> = Arc::new(self.build());
         if let Ok(wanted) = std::env::var(process::WORKER) {
             if wanted == place {
@@ -124,23 +157,32 @@ impl Gate {
             return GateReport::new(vec![topology.name().to_owned()], 0);
         }
         let test = process::test_name();
+        let way_back = WayBack::of(test.as_deref());
         if let Ok(path) = std::env::var("SEGNO_PLAN") {
-            return run_plan(&*topology, Path::new(&path));
+            return run_plan(&*topology, Path::new(&path), &way_back.plan(&path));
         }
         let settings = settings(topology.name(), first..first + seeds, test.as_deref(), place);
-        let mut report = campaign::run(&settings, None, &AtomicBool::new(false), &mut |_| {})
+        let how = shrink::Settings {
+            worker: settings.worker.clone(),
+            worker_env: settings.worker_env.clone(),
+            jobs: settings.jobs,
+            budget,
+            candidate_limit: CANDIDATE_LIMIT,
+        };
+        let never = AtomicBool::new(false);
+        let dir = settings.out_dir.as_path();
+        std::fs::create_dir_all(dir).unwrap_or_else(|error| panic!("cannot make {}: {error}", dir.display()));
+        let past = corpus::run(&how, &past_plans(&*topology, past), &never);
+        let broken = corpus::violations(&past, dir, &|plan| way_back.plan(plan))
+            .unwrap_or_else(|error| panic!("cannot write a plan into {}: {error}", dir.display()));
+        let mut report = campaign::run(&settings, None, &never, &mut |_| {})
             .unwrap_or_else(|error| panic!("the seeds of {} could not be run: {error}", topology.name()));
         if report.verdict == Verdict::Pass && report.panes.live == 0 {
             report.inconclusive("no pane came out of any seed, so nothing was compared: are the windows too long?");
         }
-        let package = std::env::var("CARGO_PKG_NAME").map(|name| format!(" -p {name}")).unwrap_or_default();
-        let name = test.map(|name| format!(" {name} -- --exact")).unwrap_or_default();
-        for violation in &mut report.violations {
-            violation.reproduce = match violation.plan.as_str() {
-                "" => format!("SEGNO_SEED_BASE={} SEGNO_COUNT=1 cargo test{package}{name}", violation.seed),
-                plan => format!("SEGNO_PLAN={plan} cargo test{package}{name}"),
-            };
-        }
+        report.add_past(past.len() as u64, broken);
+        shrink_failures(&mut report, &[topology], &how, &never, &mut |_| {});
+        leave(&mut report, dir, &way_back);
         judge(report)
     }
 
@@ -205,19 +247,101 @@ fn answer_jobs(topology: Arc<dyn Workload>) -> ! {
     std::process::exit(i32::from(!fine));
 }
 
-fn run_plan(topology: &dyn Workload, path: &Path) -> GateReport {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("SEGNO_PLAN={}: {error}", path.display()));
-    let plan = Plan::parse(&text).unwrap_or_else(|error| panic!("SEGNO_PLAN={}: {error}", path.display()));
+/// The plans of past failures of this topology.
+fn past_plans(topology: &dyn Workload, folder: Option<PathBuf>) -> Vec<corpus::Entry> {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
+    let asked_for = folder.is_some();
+    let folder = manifest.join(folder.unwrap_or_else(|| PathBuf::from("corpus")));
+    if !asked_for && !folder.is_dir() {
+        return Vec::new();
+    }
+    let plans = corpus::folder(&folder, topology.name()).unwrap_or_else(|error| panic!("a plan to run first: {error}"));
+    for entry in &plans {
+        if let Err(error) = topology.pipeline(&entry.plan().shape) {
+            panic!("{}/{}.plan.toml has a shape that the topology cannot take: {error}", folder.display(), entry.name);
+        }
+    }
+    plans
+}
+
+/// The commands that show a failure of this test again.
+struct WayBack {
+    test: String,
+}
+
+impl WayBack {
+    fn of(test: Option<&str>) -> WayBack {
+        let package = std::env::var("CARGO_PKG_NAME").map(|name| format!(" -p {name}")).unwrap_or_default();
+        let name = test.map(|name| format!(" {name} -- --exact")).unwrap_or_default();
+        WayBack { test: format!("cargo test{package}{name}") }
+    }
+
+    fn plan(&self, path: &str) -> String {
+        format!("SEGNO_PLAN={path} {}", self.test)
+    }
+
+    fn of_violation(&self, violation: &Violation) -> String {
+        match (violation.shrunk_plan.as_str(), violation.plan.as_str()) {
+            ("", "") => format!("SEGNO_SEED_BASE={} SEGNO_COUNT=1 {}", violation.seed, self.test),
+            ("", plan) | (plan, _) => self.plan(plan),
+        }
+    }
+}
+
+/// Says how each violation is run again, and leaves the page beside the plans.
+fn leave(report: &mut GateReport, dir: &Path, way_back: &WayBack) {
+    let mut stories = Vec::new();
+    for violation in &mut report.violations {
+        violation.reproduce = way_back.of_violation(violation);
+        let story = std::fs::read_to_string(&violation.story_file).ok().and_then(|text| Story::parse(&text).ok());
+        if let Some(mut story) = story {
+            story.reproduce.clone_from(&violation.reproduce);
+            let _ = std::fs::write(&violation.story_file, serde_json::to_string(&story).unwrap_or_default());
+            stories.push(story);
+        }
+    }
+    if report.violations.is_empty() {
+        return;
+    }
+    report.run_dir = dir.display().to_string();
+    let meanings: BTreeMap<&str, &str> = checks::ALL.iter().map(|check| (check.name, check.holds_when)).collect();
+    let next = next(report);
+    let page = html::page(&html::Page { report, stories: &stories, meanings: &meanings, next: &next });
+    let path = dir.join("report.html");
+    // A verdict must not depend on a disk that is full.
+    if let Err(error) = std::fs::write(&path, page) {
+        eprintln!("{} could not be written: {error}", path.display());
+        report.run_dir.clear();
+    }
+}
+
+fn next(report: &GateReport) -> String {
+    report.violations.first().map_or("cargo test", |violation| &violation.reproduce).to_owned()
+}
+
+/// Runs the plan in `path` in this process; `again` is the command that does it again.
+fn run_plan(topology: &dyn Workload, path: &Path, again: &str) -> GateReport {
+    // `cargo test` runs a test in its crate's folder, whoever typed the path was perhaps in the workspace's.
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
+        let from = std::env::current_dir().unwrap_or_default();
+        panic!("the plan {}: {error}; a relative path begins at {}", path.display(), from.display())
+    });
+    let plan = Plan::parse(&text).unwrap_or_else(|error| panic!("the plan {}: {error}", path.display()));
     let mut report = GateReport::new(vec![topology.name().to_owned()], 1);
     if plan.pipeline != topology.name() {
         report.inconclusive(format!("the plan is of {}, and this gate of {}", plan.pipeline, topology.name()));
         return judge(report);
     }
-    let seed = std::thread::scope(|scope| scope.spawn(|| seed::run_plan(topology, &plan)).join());
-    report.add(&seed.unwrap_or_else(|_| panic!("{} could not be run", path.display())));
+    let options = RunOptions { tell: true, ..RunOptions::default() };
+    let ran = std::thread::scope(|scope| scope.spawn(|| seed::run_plan_with(topology, &plan, options)).join());
+    let seed = ran.unwrap_or_else(|_| panic!("{} could not be run", path.display())).report;
+    report.add(&seed);
     report.seeds_failed = u64::from(!report.violations.is_empty());
     for violation in &mut report.violations {
-        violation.reproduce = "as now".to_owned();
+        violation.reproduce = again.to_owned();
+    }
+    if let (Some(first), Some(story)) = (report.violations.first_mut(), &seed.story) {
+        first.story = reports::timeline::lines(story);
     }
     report.finish();
     judge(report)
@@ -228,9 +352,22 @@ fn judge(report: GateReport) -> GateReport {
     if report.verdict == Verdict::Pass {
         return report;
     }
-    let next = report.violations.first().map_or("cargo test", |violation| &violation.reproduce).to_owned();
-    let told = text::gate(&report, &next);
+    let told = text::gate(&report, &next(&report));
     panic!("{}\n\n{}", report.pipelines.join(", "), anstream::adapter::strip_str(&told));
+}
+
+/// `SEGNO_SHRINK_BUDGET`, in whole seconds or minutes.
+fn shrink_budget() -> Option<Duration> {
+    let text = std::env::var("SEGNO_SHRINK_BUDGET").ok()?;
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let seconds = match (digits.parse::<u64>(), unit) {
+        (Ok(seconds), "s") => Some(seconds),
+        (Ok(minutes), "m") => minutes.checked_mul(60),
+        _ => None,
+    };
+    Some(Duration::from_secs(
+        seconds.unwrap_or_else(|| panic!("SEGNO_SHRINK_BUDGET={text} is no duration; write one like 30s or 2m")),
+    ))
 }
 
 /// A number from the environment.

@@ -33,7 +33,8 @@
 //! ```
 //!
 //! A violation panics with its story: which key and window differ, how, which records made the difference, what struck
-//! whom, and the command that runs that one plan again. A crate that uses this needs two lines of configuration, since
+//! whom, and the command that runs that one plan again. It has been run a second time and shrunk, and its plans, story and
+//! page are in `target/segno/<test>/`. Plans that you commit in `corpus/` beside your `Cargo.toml` run before any seed. A crate that uses this needs two lines of configuration, since
 //! the simulator seeds tokio's choices; without them it does not compile, and says so:
 //!
 //! ```toml
