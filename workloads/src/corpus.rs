@@ -17,14 +17,17 @@ macro_rules! corpus {
 }
 
 corpus! {
+    "a-copy-within-the-horizon-is-dropped",
+    "a-gap-apart-is-one-session",
+    "a-watermark-stays-behind-by-the-bound",
     "acknowledged-before-it-was-synced",
+    "an-aborted-transaction-is-not-read",
     "deleted-segments-come-back",
-    "deleted-segments-come-back-in-recovery",
+    "every-partition-gets-its-marker",
     "lateness-is-of-the-source-partition",
+    "markers-carry-the-next-epoch",
+    "offsets-belong-to-the-transaction",
     "schemas-behind-the-commit-late",
-    "schemas-behind-the-commit-twice",
     "session-start-moves-after-its-pane",
-    "slow-is-not-stuck-sessions",
-    "slow-is-not-stuck-unique",
     "timers-forgotten-at-recovery",
 }

@@ -42,6 +42,24 @@ fn every_plan_says_what_it_once_found_and_lists_its_events() {
     }
 }
 
+/// That each still breaks with its mutant is for `scripts/mutants --corpus`: this build has none.
+#[test]
+fn most_plans_are_small_and_name_the_bug_that_they_guard_against() {
+    let mut small = std::collections::BTreeSet::new();
+    for entry in corpus::ALL {
+        let size = sim::shrink::size(&entry.plan());
+        if let Some((mutant, property)) = entry.mutant() {
+            let known = sim::checks::ALL.iter().any(|check| check.name == property) || property == "no-panic";
+            assert!(known, "{}: there is no property {property}", entry.name);
+            assert!(size.faults <= 3 && size.events <= 12, "{} is not small: {}", entry.name, size.words());
+            assert!(small.insert(mutant.to_owned()), "{mutant} has two plans");
+        }
+    }
+    assert!(small.len() >= 12, "{small:?}");
+    let names: Vec<&str> = corpus::ALL.iter().map(|entry| &*entry.name).collect();
+    assert!(names.is_sorted(), "merged shards list what broke by name: {names:?}");
+}
+
 #[test]
 fn a_plan_of_another_format_is_refused_with_both_versions() {
     let text = corpus::ALL[0].text.replacen("format = 1", "format = 2", 1);
