@@ -123,10 +123,13 @@ impl Running {
             match lines.recv_timeout(wait) {
                 Ok(line) => passed.hear(&line),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
+                // It has nothing more to say: it is at its end, whether that is good or bad.
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.child.kill().context("failed to kill a phase")?;
+        if passed.commits >= commits && Instant::now() >= due {
+            self.child.kill().context("failed to kill a phase")?;
+        }
         let status = self.child.wait().context("failed to wait for a phase that was killed")?;
         match (status.signal(), status.success()) {
             (Some(9), _) => {
@@ -138,5 +141,42 @@ impl Running {
             (_, true) => Ok(None),
             _ => bail!("a phase ended with {status} before it was killed: {}", self.what),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phase::ReplaySpec;
+
+    /// A phase that is a shell script.
+    fn started(script: &str) -> Running {
+        let launcher = Launcher { program: "sh".into(), arguments: vec!["-c".to_owned(), script.to_owned()] };
+        let spec = ReplaySpec {
+            pipeline: "p".to_owned(),
+            key: crate::dataset::Key::User,
+            partitions: 1,
+            version: 1,
+            threads: 1,
+            cold: false,
+            tell: true,
+        };
+        let mut running = launcher.start(&Phase::Replay { data_dir: "/nowhere".into(), spec }).expect("sh starts");
+        running.wait_for_start().expect("it says something");
+        running
+    }
+
+    #[test]
+    fn a_phase_is_not_killed_before_its_commits() {
+        let script = "echo started; sleep 0.2; echo committed; echo snapshot; sleep 0.2; echo committed; exec sleep 60";
+        let passed = started(script).kill_at(Instant::now(), 2).expect("it is killed");
+        assert_eq!(passed, Some(Passed { commits: 2, snapshots: 1 }));
+    }
+
+    #[test]
+    fn a_phase_that_ends_first_was_not_killed_and_one_that_fails_is_an_error() {
+        let due = Instant::now() + Duration::from_secs(60);
+        assert_eq!(started("echo started; echo committed").kill_at(due, 1).expect("it ended well"), None);
+        assert!(started("echo started; exit 3").kill_at(due, 1).is_err());
     }
 }

@@ -103,7 +103,8 @@ The folder of the run holds run.json (every figure) and latency.hgrm (percentile
 
 A limit is judged by the median. With --baseline a figure that is worse by more than --max-regression fails only if the \
 middle halves of the runs do not overlap: what lies within the spread is shown as such. Latency is compared only at a --rate. \
-Unlike runs are refused (exit 2), and so are unlike machines without --any-machine. A sweep leaves sweep.csv, sweep.json \
+What the baseline judges and this run did not measure fails too. Unlike runs are refused (exit 2), and so are unlike \
+machines without --any-machine. A sweep leaves sweep.csv, sweep.json \
 and sweep.svg in its folder.";
 
 #[derive(Clone, Copy, Debug)]
