@@ -63,7 +63,7 @@ pub fn run(
     started: impl FnOnce(),
 ) -> anyhow::Result<ReplayOutcome> {
     let runtime = threads::runtime()?;
-    let deployment = Deployment { pipeline: Arc::new(pipeline), version };
+    let deployment = Deployment::new(Arc::new(pipeline), version);
     runtime.block_on(async {
         let began = Instant::now();
         let broker = Broker::start(env.clone(), BrokerConfig::new(data_dir)).await?;

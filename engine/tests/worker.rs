@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::broker::{Broker, BrokerConfig};
-use engine::client::{Client, ClientConfig, Consumer, Isolation, Producer, SocketConfig, SocketTransport};
+use engine::client::{Client, ClientConfig, Consumer, Isolation, OffsetSpec, Producer, SocketConfig, SocketTransport};
 use engine::env::real::{EnvOptions, env};
 use engine::env::{Env, Point};
 use engine::record::{BatchBuilder, Compression, Record};
@@ -614,6 +614,78 @@ fn a_real_broker_changes_nothing() {
             assert!(killed > 0, "a worker that is done after 3 ms needs more to do");
             bench.run(Until::EndOfInput).await;
             assert_same(&bench.table().await, &expected(0, 400, true).0);
+            serving.abort();
+            broker.stop().await;
+        });
+    }
+}
+
+#[test]
+fn a_version_that_starts_at_a_time_says_what_the_first_says_from_then_on() {
+    for (remote, rekeyed) in [(false, true), (true, false)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let env = env(EnvOptions { log: false, ..EnvOptions::default() });
+            let broker = Broker::start(env.clone(), BrokerConfig::new(dir.path())).await.expect("starts");
+            let bound = broker.bind("127.0.0.1:0").await.expect("binds");
+            let address = bound.address();
+            let serving = tokio::spawn(bound.serve());
+            let transport: Arc<dyn Transport> = match remote {
+                true => Arc::new(SocketTransport::new(env, address, SocketConfig::default())),
+                false => broker.local(),
+            };
+            let mut bench = Bench::over(transport, Model::new(), rekeyed, quick()).await;
+            bench.write(0, 400, true).await;
+            let pipeline = bench.deployment.pipeline.clone();
+            let time = 150_000;
+            let begins: Vec<Offset> = {
+                let mut begins = Vec::new();
+                for partition in 0..PARTITIONS {
+                    let input = TopicPartition::new("events", partition);
+                    let first =
+                        bench.client.list_offset(&input, OffsetSpec::At(Timestamp(time))).await.expect("answers");
+                    begins.push(first.expect("a record that late"));
+                }
+                begins
+            };
+            let mut wanted = expected(0, 400, rekeyed).0;
+            wanted.retain(|key, _| i64::from_be_bytes(*key.last_chunk().expect("a start")) >= time);
+            let at = |version: u32, time: i64| {
+                Deployment::new(pipeline.clone(), version).starting_at(Timestamp(time)).expect("one windowed stage")
+            };
+            // With everything there, and with nothing that is not needed.
+            for version in [2, 3] {
+                bench.deployment = at(version, time);
+                prepare(&bench.client, &bench.deployment).await.expect("prepares");
+                let summary = bench.run(Until::EndOfInput).await;
+                let read: u64 = (0..PARTITIONS)
+                    .map(|partition| summary.tasks[&TaskId { stage: 0, partition: Partition(partition) }].records)
+                    .sum();
+                let skipped: i64 = begins.iter().map(|first| first.0).sum();
+                assert_eq!(read as i64, 400 + i64::from(PARTITIONS) - skipped, "records read");
+                assert_same(&bench.table().await, &wanted);
+                for (partition, first) in begins.iter().enumerate() {
+                    let input = TopicPartition::new("events", partition as i32);
+                    bench.client.delete_records(&input, *first).await.expect("deletes");
+                }
+            }
+            let refused = async |deployment: Deployment| {
+                prepare(&bench.client, &deployment).await.expect("prepares");
+                let (tasks, stop) = (deployment.tasks(), Stop::never());
+                let until = Until::EndOfInput;
+                run_worker(&bench.env, &bench.client, &deployment, &tasks, &settings(), until, stop)
+                    .await
+                    .expect_err("refuses")
+                    .error
+                    .to_string()
+            };
+            let said = refused(at(4, time - 10_000)).await;
+            assert!(said.contains("needs every record from 140000 on"), "{said}");
+            let said = refused(at(3, time + 10_000)).await;
+            assert!(said.contains("this version was started at time 150000, and is to go on"), "{said}");
+            let said = refused(Deployment::new(pipeline.clone(), 3)).await;
+            assert!(said.contains("as if it had been started at offset 0"), "{said}");
             serving.abort();
             broker.stop().await;
         });

@@ -36,6 +36,8 @@ pub struct Evidence {
     pub crashes: Vec<Crash>,
     /// Every time that a needed offset was deleted under a run.
     pub gaps: Vec<Gap>,
+    /// The start at a time of a version whose source was cut.
+    pub start_above_cut: Option<StartAboveCut>,
     /// What the run that needed them left; the rest of the evidence is from before.
     pub after_gap: Option<AfterGap>,
     /// What a third version left that came to its end, if there was one: it is compared with live like the replay.
@@ -52,6 +54,18 @@ pub struct RunNames {
     /// Those that carry source records to the owners of their keys; topics of panes are not among them.
     pub repartition_topics: Vec<String>,
     pub tasks: Vec<TaskNames>,
+    /// `None`: it starts at offset 0.
+    pub from: Option<FromTime>,
+}
+
+/// What a version that starts at a time promises, by the rules and not by the engine's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FromTime {
+    pub time: i64,
+    /// Every source record at or after this is needed: a deduplication horizon before `time`.
+    pub needs: i64,
+    /// It writes of windows that start at or after this, and of no other: a gap after `time`.
+    pub speaks_from: i64,
 }
 
 /// One task: what it reads and where its commit records are.
@@ -100,7 +114,13 @@ impl RunNames {
                     .map(|spec| WindowRule { gap: Millis(spec.gap()), lateness: Millis(spec.lateness()) }),
             });
         }
+        let from = deployment.start().map(|start| {
+            let (time, horizon) = (start.time().0, deployment.pipeline.horizon().map_or(0, |horizon| horizon.0));
+            let gap = tasks.iter().filter_map(|task| task.window).map(|window| window.gap.0).max().unwrap_or(0);
+            FromTime { time, needs: time - horizon, speaks_from: time + gap }
+        });
         RunNames {
+            from,
             group: deployment.group(),
             out_topic: deployment.out_topic(),
             late_topic: deployment.late_topic(),
@@ -234,6 +254,20 @@ pub struct Gap {
     pub log_start: Offset,
     /// What the run said of it; `None` when it went on as if nothing were missing.
     pub reported: Option<String>,
+}
+
+/// A version started at a time, and the source had lost its beginning, or was about to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartAboveCut {
+    pub group: String,
+    pub partition: TopicPartition,
+    pub from: FromTime,
+    pub log_start: Offset,
+    /// It had begun to read when the beginning went away.
+    pub ran_beside: bool,
+    /// What it said when it refused to start.
+    pub refused: Option<String>,
+    pub finished: bool,
 }
 
 /// The end of a run whose input had lost its beginning.

@@ -2,19 +2,20 @@
 //!
 //! Live: the events arrive, version 1 runs, faults strike. Heal: everything is well again. Liveness: within a bound of
 //! virtual time every task has committed past the end markers and no transaction is open. Replay: version 2, a new group,
-//! from offset 0, with faults of its own; heal and liveness again. Then the disk and the histories are the evidence. Some
-//! plans go on: the source loses its beginning, and version 3, which needs it, has to stop and say so; or it is replayed
-//! once more. In some the replay starts while live still runs.
+//! from offset 0 or from a time, with faults of its own; heal and liveness again. Then the disk and the histories are the
+//! evidence. Some plans go on: the source loses its beginning, and version 3, which needs it, has to stop and say so
+//! (unless it starts at a time, and nothing of that is gone); or it is replayed once more. In some the replay starts while
+//! live still runs.
 //!
 //! Invariant: whatever happens, the run ends: each wait has a bound in virtual time.
 
 use engine::stream::Deployment;
 use engine::types::{Offset, TopicPartition};
 
-use crate::evidence::{AfterGap, Evidence, Gap, Liveness, RunNames, TaskNames};
+use crate::evidence::{AfterGap, Evidence, Gap, Liveness, RunNames, StartAboveCut, TaskNames};
 use crate::plan::{Phase, Plan, TruncateBy};
 use crate::world::World;
-use crate::world::board::{Stage, TaskKey};
+use crate::world::board::{GaveUp, Stage, TaskKey};
 use crate::world::hosts::DATA_DIR;
 
 /// For how long nothing may get further in a healed world. While some commit brings some group further than ever before,
@@ -70,7 +71,12 @@ impl Phases<'_, '_> {
                 return Ok(());
             }
             let now_ms = self.world.now_ms();
-            self.world.diary.phase(phase.map_or("second replay", Phase::name), now_ms);
+            let name = match phase {
+                Some(Phase::Replay) if self.deployments[1].start().is_some() => "replay from a time",
+                Some(phase) => phase.name(),
+                None => "second replay",
+            };
+            self.world.diary.phase(name, now_ms);
             let over = phase.map_or(now_ms, |phase| self.world.schedule(phase));
             let trouble_ms = over.saturating_sub(self.world.now_ms());
             let still_to_send = match version {
@@ -106,6 +112,9 @@ impl Phases<'_, '_> {
                 1 => self.liveness.converged = true,
                 2 => {
                     self.liveness.replay_converged = true;
+                    if self.deployments[1].start().is_some() {
+                        self.world.reach("replay-from-a-timestamp");
+                    }
                     if self.plan.replay.hosts.is_some_and(|hosts| hosts < self.plan.cluster.task_hosts().len() as u32) {
                         self.world.reach("replay-by-fewer-hosts");
                     }
@@ -164,6 +173,36 @@ impl Phases<'_, '_> {
         }
         evidence.after_gap = Some(AfterGap { files: self.world.broker_disk().files(), names });
         let ran_into_it = truncate.after_ms.is_some();
+        let from = evidence.after_gap.as_ref().and_then(|after| after.names.from);
+        if let Some(from) = from {
+            let gave_up: Vec<GaveUp> = keys.iter().filter_map(|key| self.world.board.gave_up(*key)).collect();
+            let refused = gave_up.iter().find(|gave_up| gave_up.needed.is_none());
+            let finished = finished(self.world, &all);
+            evidence.start_above_cut = Some(StartAboveCut {
+                group: cut.group(),
+                partition: partition.clone(),
+                from,
+                log_start,
+                ran_beside: ran_into_it,
+                refused: refused.map(|gave_up| gave_up.said.clone()),
+                finished: finished || gave_up.iter().any(|gave_up| gave_up.needed.is_some()),
+            });
+            if finished && log_start > Offset::ZERO && !ran_into_it {
+                self.world.reach("start-above-a-deleted-beginning");
+            }
+            if refused.is_some() {
+                self.world.reach("start-refused-for-what-is-gone");
+                return Ok(());
+            }
+            if finished {
+                self.world.reach("replay-from-a-timestamp");
+                self.second_replay(evidence);
+                return Ok(());
+            }
+            if gave_up.is_empty() {
+                return Ok(());
+            }
+        }
         if finished(self.world, &all) && (ran_into_it || log_start == Offset::ZERO) {
             if log_start > Offset::ZERO {
                 self.world.reach("replay-outran-retention");
@@ -177,7 +216,8 @@ impl Phases<'_, '_> {
         }
         evidence.gaps.extend(keys.iter().map(|key| {
             let gave_up = self.world.board.gave_up(*key);
-            let needed = gave_up.as_ref().filter(|_| ran_into_it).map_or(Offset::ZERO, |gave_up| gave_up.needed);
+            let needed = gave_up.as_ref().filter(|_| ran_into_it || from.is_some()).and_then(|gave_up| gave_up.needed);
+            let needed = needed.unwrap_or(Offset::ZERO);
             Gap {
                 group: cut.group(),
                 partition: partition.clone(),
@@ -250,6 +290,7 @@ impl Phases<'_, '_> {
             gaps: Vec::new(),
             after_gap: None,
             second_replay: None,
+            start_above_cut: None,
             liveness: self.liveness.clone(),
         };
         if self.plan.replay.twice && self.world.board.is_quiet(3) {

@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 use engine::env::Point;
 use engine::schema::{Schema, SchemaId, unframe};
+use engine::stream::window::EVENT_TIME_MAX;
 use engine::types::Millis;
 pub use reports::Tier;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -146,6 +147,47 @@ pub struct Replay {
     /// The log is replayed a second time, by a third version.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub twice: bool,
+    /// It starts at a time instead of offset 0; beside a [`Truncate`] the third version does instead. Without meaning for
+    /// a pipeline that can only start at offset 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<FromTime>,
+}
+
+/// A time within the event times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FromTime {
+    /// How far it lies between the first event time and the last, of 1000 parts.
+    pub per_mille: u32,
+    /// It is moved back to where a window starts, if windows all start at multiples of their size.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aligned: bool,
+    /// The time itself, whatever the events are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<i64>,
+}
+
+impl FromTime {
+    fn draw(draw: &mut Draw, truncates: bool) -> Option<FromTime> {
+        let (one_in, latest) = if truncates { (3, 1_000) } else { (5, 900) };
+        let per_mille = draw.below(latest + 1) as u32;
+        let aligned = draw.chance(1, 2);
+        draw.chance(1, one_in).then_some(FromTime { per_mille, aligned, at_ms: None })
+    }
+
+    /// The time, for a pipeline with these windows.
+    pub fn time(&self, events: &[SourceEvent], window: Option<Millis>) -> i64 {
+        let at = self.at_ms.unwrap_or_else(|| {
+            let times = || events.iter().filter(|event| event.watermark().is_none()).map(|event| event.timestamp);
+            let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
+            (i128::from(first) + (i128::from(last) - i128::from(first)) * i128::from(self.per_mille) / 1_000) as i64
+        });
+        let at = at.clamp(-EVENT_TIME_MAX, EVENT_TIME_MAX);
+        match window {
+            Some(size) if self.aligned => at - at.rem_euclid(size.0),
+            _ => at,
+        }
+    }
 }
 
 impl Replay {
@@ -159,7 +201,7 @@ impl Replay {
         let fewer = draw.chance(1, 5) && hosts > 1;
         let hosts = fewer.then(|| 1 + draw.below(hosts.saturating_sub(1)) as u32);
         let twice = draw.chance(1, 10);
-        Replay { beside_live_ms, hosts, twice: twice && !truncates }
+        Replay { beside_live_ms, hosts, twice: twice && !truncates, from: None }
     }
 }
 
@@ -269,7 +311,8 @@ impl Plan {
                 })
             });
         }
-        let replay = Replay::draw(&mut Draw::new(root, "replay"), &cluster, span_ms, truncate.is_some());
+        let mut replay = Replay::draw(&mut Draw::new(root, "replay"), &cluster, span_ms, truncate.is_some());
+        replay.from = FromTime::draw(&mut Draw::new(root, "from"), truncate.is_some());
         let mut faults = draw_faults(&mut Draw::new(root, "faults"), &cluster, tier, span_ms);
         draw_further_faults(root, &cluster, tier, span_ms, &mut faults);
         Plan {
@@ -287,6 +330,11 @@ impl Plan {
             faults,
             events: None,
         }
+    }
+
+    /// Which version starts at the time that the plan may name.
+    pub fn version_from_a_time(&self) -> u32 {
+        if self.truncate.is_some() { 3 } else { 2 }
     }
 
     /// The root of the streams that are drawn at run time.
@@ -319,6 +367,10 @@ impl Plan {
             if used && !listed.schemas.contains(&json) {
                 listed.schemas.push(json);
             }
+        }
+        if let Some(from) = &mut listed.replay.from {
+            // Fewer events would move it.
+            from.at_ms = Some(FromTime { aligned: false, ..*from }.time(&events, None));
         }
         listed.events = Some(numbered(events));
         listed

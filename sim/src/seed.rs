@@ -80,11 +80,11 @@ pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) 
 
 fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace) -> SeedReport {
     let mut report = SeedReport::empty(plan.pipeline.clone(), plan.seed, plan.tier);
+    let events = plan.source_events(workload);
     let deployments = match workload.pipeline(&plan.shape) {
-        Ok(pipeline) => hosts::deployments(pipeline),
+        Ok(pipeline) => hosts::deployments(pipeline, plan, &events),
         Err(error) => panic!("{}", PlanError::Invalid(format!("the pipeline cannot have this shape: {error}"))),
     };
-    let events = plan.source_events(workload);
     let mut kinds: BTreeMap<EventKind, u64> = BTreeMap::new();
     for kind in events.iter().flat_map(|event| &event.kinds) {
         *kinds.entry(*kind).or_default() += 1;

@@ -88,6 +88,9 @@ pub const ALL: &[State] = &[
     rare("repartitioned", "Records travel to the owner of their key through a topic."),
     rare("replay-beside-live", "A replay starts while the live version still runs."),
     rare("replay-by-fewer-hosts", "A replay is run by another number of hosts than live."),
+    must("replay-from-a-timestamp", "A replay starts at an event time, and agrees with live from then on."),
+    rare("start-above-a-deleted-beginning", "A replay starts at a time, on a log without what came before."),
+    rare("start-refused-for-what-is-gone", "A replay is to start at a time of which the log has lost records."),
     rare("second-replay", "The log is replayed twice, and both agree with live."),
     // What the events are.
     must("empty-log", "There is not one event."),

@@ -156,7 +156,7 @@ impl Job {
     }
 
     fn deployment(&self, version: u32) -> Deployment {
-        Deployment { pipeline: Arc::clone(&self.pipeline), version }
+        Deployment::new(Arc::clone(&self.pipeline), version)
     }
 
     /// Runs every task of a version until its input has ended, or it is told to stop.

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
@@ -20,6 +21,7 @@ use super::BrokerError;
 use super::shared::Shared;
 use crate::log::{Fetched, Isolation, Log, LogError, ReadError};
 use crate::types::{Offset, Partition, Timestamp};
+use crate::wire::api::DELETED_TO_TAG;
 
 /// ListOffsets' names for the two ends.
 const LATEST: i64 = -1;
@@ -190,6 +192,10 @@ pub async fn list_offsets(shared: &Shared, request: ListOffsetsRequest) -> Resul
                 None => Err(ResponseError::UnknownTopicOrPartition),
                 Some(log) => find(shared, log, asked.timestamp, isolation).await?,
             };
+            // Asked after the search: what was deleted while it went on counts as deleted.
+            let cut = log.as_ref().filter(|log| log.start() > Offset::ZERO).map(|log| log.deleted_to().0.to_be_bytes());
+            let tags = cut.map(|at| (DELETED_TO_TAG, Bytes::copy_from_slice(&at))).into_iter().collect();
+            let answer = answer.with_unknown_tagged_fields(tags);
             answers.push(match found {
                 Err(error) => answer.with_error_code(error.code()),
                 Ok(None) => answer,

@@ -18,6 +18,7 @@ use super::fetch::Isolation;
 use super::retry::{Failure, about, check};
 use super::{Client, ClientError, lacks, misfit};
 use crate::types::{Offset, Partition, Timestamp, TopicPartition};
+use crate::wire::api::DELETED_TO_TAG;
 
 /// Which offset of a partition is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +29,18 @@ pub enum OffsetSpec {
     Latest,
     /// The last stable offset.
     ReadCommittedLatest,
-    /// The first record with at least this timestamp.
+    /// The first record with at least this timestamp; for -1 and -2, by which the protocol means the ends, with at least
+    /// -3, which is no later.
     At(Timestamp),
+}
+
+/// What a broker says of an offset that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedOffset {
+    /// `None` only for [`OffsetSpec::At`], when no record is that late.
+    pub offset: Option<Offset>,
+    /// The greatest timestamp of what was deleted at the log's beginning, from a broker of ours, if something was.
+    pub deleted_to: Option<Timestamp>,
 }
 
 pub(crate) fn text(text: &str) -> StrBytes {
@@ -126,11 +137,21 @@ impl Client {
         partition: &TopicPartition,
         spec: OffsetSpec,
     ) -> Result<Option<Offset>, ClientError> {
+        Ok(self.listed_offset(partition, spec).await?.offset)
+    }
+
+    /// As [`Client::list_offset`], with what the broker says of the log's beginning.
+    pub async fn listed_offset(
+        &self,
+        partition: &TopicPartition,
+        spec: OffsetSpec,
+    ) -> Result<ListedOffset, ClientError> {
         let about = about("list offsets of", partition);
         let (timestamp, isolation) = match spec {
             OffsetSpec::Earliest => (-2, Isolation::ReadUncommitted),
             OffsetSpec::Latest => (-1, Isolation::ReadUncommitted),
             OffsetSpec::ReadCommittedLatest => (-1, Isolation::ReadCommitted),
+            OffsetSpec::At(Timestamp(-2 | -1)) => (-3, Isolation::ReadCommitted),
             OffsetSpec::At(at) => (at.0, Isolation::ReadCommitted),
         };
         let asked = ListOffsetsPartition::default()
@@ -147,7 +168,12 @@ impl Client {
             let found = response.topics.first().and_then(|topic| topic.partitions.first());
             let found = found.ok_or_else(|| lacks(about, "the partition"))?;
             check(found.error_code, None)?;
-            Ok((found.offset >= 0).then_some(Offset(found.offset)))
+            let deleted_to = found.unknown_tagged_fields.get(&DELETED_TO_TAG);
+            let deleted_to = deleted_to.and_then(|bytes| <[u8; 8]>::try_from(&bytes[..]).ok());
+            Ok(ListedOffset {
+                offset: (found.offset >= 0).then_some(Offset(found.offset)),
+                deleted_to: deleted_to.map(|bytes| Timestamp(i64::from_be_bytes(bytes))),
+            })
         })
         .await
     }

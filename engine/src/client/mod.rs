@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use kafka_protocol::messages::{RequestKind, ResponseKind};
 
-pub use admin::{OffsetSpec, partition_for_key};
+pub use admin::{ListedOffset, OffsetSpec, partition_for_key};
 pub use committed::{Committed, for_each_committed};
 pub use consumer::{Consumer, Polled};
 pub use error::ClientError;

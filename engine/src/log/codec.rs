@@ -148,6 +148,10 @@ impl<'a> Decoder<'a> {
         Ok(items)
     }
 
+    pub(super) fn is_at_end(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Nothing may follow the last field.
     pub(super) fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() { Ok(()) } else { Err(Malformed::new("bytes after the last field", 0, self.0.len())) }

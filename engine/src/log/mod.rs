@@ -224,6 +224,12 @@ impl Log {
         self.inner.state().start()
     }
 
+    /// The greatest timestamp of a data record below the start: [`Timestamp::MIN`] when none was deleted,
+    /// [`Timestamp::MAX`] when it is not known.
+    pub fn deleted_to(&self) -> Timestamp {
+        self.inner.state().deleted_to()
+    }
+
     /// The offset that the next append gets.
     pub fn end(&self) -> Offset {
         self.inner.state().end()

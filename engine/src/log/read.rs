@@ -149,7 +149,7 @@ impl Inner {
         }
     }
 
-    async fn segment_file(&self, base: Offset) -> Result<(PathBuf, Arc<dyn File>), LogError> {
+    pub(super) async fn segment_file(&self, base: Offset) -> Result<(PathBuf, Arc<dyn File>), LogError> {
         let path = self.dir.join(segment_name(base));
         let open = self.state().segment(base).and_then(|segment| segment.file.clone());
         if let Some(file) = open {
@@ -161,7 +161,7 @@ impl Inner {
     }
 
     /// Loads the index of a closed segment from its file, or builds it from the segment.
-    async fn load_index(&self, base: Offset) -> Result<(), LogError> {
+    pub(super) async fn load_index(&self, base: Offset) -> Result<(), LogError> {
         let Some(mut segment) = self.state().segment(base).cloned() else { return Ok(()) };
         let cached = read_whole(&self.env, &self.dir.join(index_name(base))).await?;
         let index = match cached.map(|bytes| segment.decode_index(&bytes)) {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::codec::Malformed;
 use super::files::{Scanned, damaged, io_error, read_whole, remove_if_there, scan_file};
-use super::recovery_point::{LOG_START, RECOVERY_POINT, RecoveryPoint, decode_log_start};
+use super::recovery_point::{LOG_START, LogStart, RECOVERY_POINT, RecoveryPoint};
 use super::segment::{Segment, index_name, segment_base, segment_name};
 use super::state::State;
 use super::{LogConfig, LogError};
@@ -53,28 +53,28 @@ impl Recovery<'_> {
             None => {
                 let first = found.first().copied().unwrap_or(Offset(i64::MAX));
                 if let Some(start) = log_start
-                    && first > start
+                    && first > start.offset
                 {
-                    return Err(self.missing(start));
+                    return Err(self.missing(start.offset));
                 }
                 State::new(self.config.clone(), Segment::new(first, None))
             }
         };
         self.above_the_point(&mut state, &found).await?;
         if let Some(start) = log_start {
-            if start > state.last_stable() {
-                let why = Malformed::new("log start", format!("at most {}", state.last_stable()), start);
-                return Err(damaged(&self.dir.join(LOG_START), 0, start, why));
+            if start.offset > state.last_stable() {
+                let why = Malformed::new("log start", format!("at most {}", state.last_stable()), start.offset);
+                return Err(damaged(&self.dir.join(LOG_START), 0, start.offset, why));
             }
             state.start_recovered(start);
         }
         Ok(state)
     }
 
-    async fn read_log_start(&self) -> Result<Option<Offset>, LogError> {
+    async fn read_log_start(&self) -> Result<Option<LogStart>, LogError> {
         let path = self.dir.join(LOG_START);
         let Some(bytes) = read_whole(self.env, &path).await? else { return Ok(None) };
-        decode_log_start(&bytes).map(Some).map_err(|why| damaged(&path, 0, Offset::ZERO, why))
+        LogStart::decode(&bytes).map(Some).map_err(|why| damaged(&path, 0, Offset::ZERO, why))
     }
 
     async fn read_recovery_point(&self) -> Result<Option<RecoveryPoint>, LogError> {
@@ -105,11 +105,11 @@ impl Recovery<'_> {
     async fn below_the_point(
         &self,
         point: RecoveryPoint,
-        log_start: Option<Offset>,
+        log_start: Option<LogStart>,
         found: &mut Vec<Offset>,
     ) -> Result<State, LogError> {
         let mut state = State::at_recovery_point(self.config.clone(), point);
-        let start = log_start.unwrap_or(state.start());
+        let start = log_start.map_or(state.start(), |start| start.offset);
         state.drop_segments_below(start);
 
         let first = state.segments()[0].base;

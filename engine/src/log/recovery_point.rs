@@ -82,15 +82,29 @@ impl RecoveryPoint {
     }
 }
 
-pub(super) fn encode_log_start(start: Offset) -> Vec<u8> {
-    let mut out = Encoder::new(LOG_START_MAGIC);
-    out.offset(start);
-    out.finish()
+/// Where a log starts, and what it has lost with what came before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LogStart {
+    pub offset: Offset,
+    /// The greatest timestamp of a record below; [`Timestamp::MIN`] when there was none, [`Timestamp::MAX`] when nobody
+    /// knows.
+    pub deleted_to: Timestamp,
 }
 
-pub(super) fn decode_log_start(bytes: &[u8]) -> Result<Offset, Malformed> {
-    let mut from = Decoder::new(LOG_START_MAGIC, bytes)?;
-    let start = from.offset()?;
-    from.end()?;
-    Ok(start)
+impl LogStart {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let mut out = Encoder::new(LOG_START_MAGIC);
+        out.offset(self.offset);
+        out.timestamp(self.deleted_to);
+        out.finish()
+    }
+
+    /// A file from before the timestamp was kept ends with the offset.
+    pub(super) fn decode(bytes: &[u8]) -> Result<LogStart, Malformed> {
+        let mut from = Decoder::new(LOG_START_MAGIC, bytes)?;
+        let offset = from.offset()?;
+        let deleted_to = if from.is_at_end() { Timestamp::MAX } else { from.timestamp()? };
+        from.end()?;
+        Ok(LogStart { offset, deleted_to })
+    }
 }

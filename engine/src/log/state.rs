@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::producers::{AbortedIndex, ProducerTable, Verdict};
-use super::recovery_point::{RecoveryPoint, SealedSegment};
+use super::recovery_point::{LogStart, RecoveryPoint, SealedSegment};
 use super::segment::Segment;
 use super::{AppendError, Appended, LogConfig, LogError, Retention};
 use crate::record::{self, BatchHeader, ControlMarker};
@@ -86,6 +86,8 @@ pub(super) struct State {
     /// Somebody is in [`super::Log::run`].
     pub writer: bool,
     start: Offset,
+    /// See [`LogStart::deleted_to`].
+    deleted_to: Timestamp,
     end: Offset,
     high_watermark: Offset,
     last_stable: Offset,
@@ -119,6 +121,8 @@ impl State {
             status: Status::Open,
             writer: false,
             start: base,
+            // A log that begins higher lost something before anybody took note of it.
+            deleted_to: if base > Offset::ZERO { Timestamp::MAX } else { Timestamp::MIN },
             end: base,
             high_watermark: base,
             last_stable: base,
@@ -150,6 +154,7 @@ impl State {
         });
         state.segments = sealed.chain(state.segments).collect();
         state.start = state.segments[0].base;
+        state.deleted_to = if state.start > Offset::ZERO { Timestamp::MAX } else { Timestamp::MIN };
         state.end = point.offset;
         state.high_watermark = point.offset;
         state.recovery_point = point.offset;
@@ -162,6 +167,10 @@ impl State {
 
     pub(super) fn start(&self) -> Offset {
         self.start
+    }
+
+    pub(super) fn deleted_to(&self) -> Timestamp {
+        self.deleted_to
     }
 
     pub(super) fn end(&self) -> Offset {
@@ -503,9 +512,11 @@ impl State {
         kept.base.max(self.start)
     }
 
-    pub(super) fn start_moved(&mut self, start: Offset) -> Vec<Offset> {
+    pub(super) fn start_moved(&mut self, to: LogStart) -> Vec<Offset> {
+        let start = to.offset;
         assert!(start >= self.start, "the start moved back from {} to {start}", self.start);
         self.start = start;
+        self.deleted_to = to.deleted_to;
         self.aborted.delete_below(start);
         self.generation += 1;
         self.check();
@@ -520,9 +531,10 @@ impl State {
     }
 
     /// The start as recovery found it, after all that is in the log.
-    pub(super) fn start_recovered(&mut self, start: Offset) {
-        self.start = start;
-        self.aborted.delete_below(start);
+    pub(super) fn start_recovered(&mut self, found: LogStart) {
+        self.start = found.offset;
+        self.deleted_to = found.deleted_to;
+        self.aborted.delete_below(found.offset);
         self.check();
     }
 }

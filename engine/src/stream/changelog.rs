@@ -1,4 +1,4 @@
-//! The bytes of a task's changelog, version 2. Whoever checks a log from outside re-implements this page.
+//! The bytes of a task's changelog, versions 2 and 3. Whoever checks a log from outside re-implements this page.
 //!
 //! A changelog has as many partitions as its stage has tasks; partition *p* is written by the stage's task *p* alone, in
 //! its transactions, and never compacted. Records are read in offset order; the last one per key holds. All integers are
@@ -6,8 +6,9 @@
 //!
 //! ```text
 //! key     tag u8 ‖ …                 value (null = deleted)
-//! 0x00    commit                     version u16 = 2
+//! 0x00    commit                     version u16 = 2, or 3
 //!                                    kind     u8    0 = changes, 1 = snapshot
+//!                                    start    i64   in version 3 alone: the time that the task's version starts at
 //!                                    inputs   u32 ‖ per input: next offset to read, i64
 //!                                    channels u32 ‖ per channel: watermark, i64; i64::MIN = unknown
 //!                                    timers   u64   digest, see below
@@ -19,7 +20,8 @@
 //! 0x02    ‖ id u128                  a kept record's event time, i64
 //! ```
 //!
-//! **Version 1** lacks the kind, and means 0. It is read, and no longer written.
+//! **Version 1** lacks the kind, and means 0. It is read, and no longer written. **Version 3** is written by a pipeline
+//! version that starts at a time instead of offset 0 (`start.rs`): who starts it again must name the same time.
 //!
 //! **Snapshots**: a transaction whose commit record is of kind 1 holds every live key, changed or not (and may hold
 //! deletions, of what changed since the commit before). Read alone it gives the whole state, so once it is committed, and
@@ -59,8 +61,10 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::aggregate::CodecError;
 use super::frame::{Cursor, put_prefixed};
 
-/// The version of the commit record that this engine writes.
-pub const COMMIT_VERSION: u16 = 2;
+/// The newest version of the commit record.
+pub const COMMIT_VERSION: u16 = 3;
+/// The version for a task whose pipeline version starts at offset 0.
+const COMMIT_VERSION_FROM_ZERO: u16 = 2;
 /// The oldest one that it reads.
 const COMMIT_VERSION_MIN: u16 = 1;
 /// A state whose snapshot is smaller is written as often as commits alone say.
@@ -77,6 +81,8 @@ pub(super) const TAG_ID: u8 = 2;
 pub struct CommitRecord {
     /// The transaction holds the whole state.
     pub snapshot: bool,
+    /// The time that the task's version starts at; `None`: at offset 0.
+    pub start: Option<i64>,
     /// The next offset of each input.
     pub offsets: Vec<i64>,
     /// The watermark of each channel.
@@ -89,8 +95,12 @@ pub struct CommitRecord {
 
 impl CommitRecord {
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&COMMIT_VERSION.to_be_bytes());
+        let version = if self.start.is_some() { COMMIT_VERSION } else { COMMIT_VERSION_FROM_ZERO };
+        out.extend_from_slice(&version.to_be_bytes());
         out.push(u8::from(self.snapshot));
+        if let Some(start) = self.start {
+            out.extend_from_slice(&start.to_be_bytes());
+        }
         out.extend_from_slice(&(self.offsets.len() as u32).to_be_bytes());
         for offset in &self.offsets {
             out.extend_from_slice(&offset.to_be_bytes());
@@ -118,6 +128,7 @@ impl CommitRecord {
             1 => true,
             kind => return Err(CodecError(format!("commit record of kind {kind}"))),
         };
+        let start = if version == COMMIT_VERSION { Some(cursor.i64()?) } else { None };
         let mut offsets = Vec::new();
         for _ in 0..cursor.u32()? {
             offsets.push(cursor.i64()?);
@@ -128,6 +139,7 @@ impl CommitRecord {
         }
         let record = CommitRecord {
             snapshot,
+            start,
             offsets,
             watermarks,
             timers: cursor.u64()?,
@@ -214,6 +226,7 @@ mod tests {
     fn a_commit_record_survives_its_bytes_and_another_version_is_refused() {
         let record = CommitRecord {
             snapshot: true,
+            start: None,
             offsets: vec![7, 0, i64::MAX],
             watermarks: vec![i64::MIN, 3, i64::MAX],
             timers: 1,
@@ -230,12 +243,17 @@ mod tests {
         let mut first = bytes.clone();
         first[1] = 1;
         first.remove(2);
-        assert_eq!(CommitRecord::decode(&first), Ok(CommitRecord { snapshot: false, ..record }));
-        bytes[1] = 3;
-        assert!(CommitRecord::decode(&bytes).unwrap_err().0.contains("version 3"));
+        assert_eq!(CommitRecord::decode(&first), Ok(CommitRecord { snapshot: false, ..record.clone() }));
+        bytes[1] = 4;
+        assert!(CommitRecord::decode(&bytes).unwrap_err().0.contains("version 4"));
         bytes[1] = 2;
         bytes[2] = 2;
         assert!(CommitRecord::decode(&bytes).unwrap_err().0.contains("kind 2"));
+        let record = CommitRecord { start: Some(-5), ..record };
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        assert_eq!(bytes[..2], [0, 3]);
+        assert_eq!(CommitRecord::decode(&bytes), Ok(record));
     }
 
     #[test]

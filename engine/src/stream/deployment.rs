@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use crate::types::{Millis, Partition, TopicPartition};
+use crate::types::{Millis, Partition, Timestamp, TopicPartition};
 
 use super::aggregate::{Aggregate, CodecError, Pane, RecordTime};
 use super::cells::Cells;
@@ -26,7 +26,8 @@ use super::outbox::Port;
 use super::pipeline::{Pipeline, ReadRecord, Repartition, Source};
 use super::routed::{Framed, PaneFed, Router};
 use super::sink::{Markers, Onward, PaneEncoder, Route, Rows, Sink};
-use super::stages::{Accepted, Direct, Side, Task};
+use super::stages::{Accepted, Direct, LatePort, Side, Task};
+use super::start::{StartError, StartTime};
 use super::task::{TaskCore, TaskId, TaskStats};
 use super::window::WindowSpec;
 
@@ -35,11 +36,35 @@ use super::window::WindowSpec;
 pub struct Deployment {
     pub pipeline: Arc<Pipeline>,
     pub version: u32,
+    start: Option<StartTime>,
 }
 
 impl Deployment {
     pub fn new(pipeline: Arc<Pipeline>, version: u32) -> Deployment {
-        Deployment { pipeline, version }
+        Deployment { pipeline, version, start: None }
+    }
+
+    /// The same version, started at a time instead of offset 0: it begins to read where it must, and speaks only for
+    /// windows from then on (see the head of `start.rs`). A version that has been started goes on with the same time alone.
+    ///
+    /// # Errors
+    /// When the pipeline, or the time, allows no exact answer.
+    pub fn starting_at(self, time: Timestamp) -> Result<Deployment, StartError> {
+        let stages = self.pipeline.plan.windows.len();
+        if stages > 1 {
+            return Err(StartError::SeveralWindows { pipeline: self.app().to_owned(), stages });
+        }
+        Ok(Deployment { start: Some(StartTime::new(time)?), ..self })
+    }
+
+    /// `None`: it starts at offset 0.
+    pub fn start(&self) -> Option<StartTime> {
+        self.start
+    }
+
+    /// The event time from which on the source is read; `None`: from offset 0.
+    pub fn reads_from(&self) -> Option<Timestamp> {
+        self.start.map(|start| start.reads_from(self.pipeline.horizon()))
     }
 
     pub fn app(&self) -> &str {
@@ -200,8 +225,16 @@ impl Wiring<'_> {
         self.port(PORT_OUT, self.deployment.out_topic())
     }
 
-    fn late(&self) -> Port {
-        self.port(PORT_LATE, self.deployment.late_topic())
+    /// Windows that start before it are not written.
+    fn speaks_from(&self) -> Timestamp {
+        match (self.deployment.start, self.deployment.pipeline.plan.windows.last()) {
+            (Some(start), Some((_, windows))) => start.speaks_from(windows),
+            _ => Timestamp::MIN,
+        }
+    }
+
+    fn late(&self) -> LatePort {
+        LatePort { port: self.port(PORT_LATE, self.deployment.late_topic()), speaks_from: self.speaks_from() }
     }
 
     fn side(&self) -> Side {
@@ -226,7 +259,7 @@ impl Wiring<'_> {
         };
         let last = PORT_FIRST_REPARTITION + onto.map_or(0, |onto| onto.partitions as usize);
         let changelog = self.port(last, self.deployment.changelog(&self.stage.name));
-        let ledger = Ledger::new(vec![TopicPartition::new(topic, self.partition.0)], changelog);
+        let ledger = Ledger::new(vec![TopicPartition::new(topic, self.partition.0)], changelog, self.deployment.start);
         Box::new(Task { ledger, stats: TaskStats::default(), work })
     }
 }
@@ -338,7 +371,11 @@ impl<A: Aggregate> StagePlan<A> {
     pub fn onto_rows<E: PaneEncoder<A::State>>(self, plan: &mut Plan, encoder: Arc<E>) {
         let windowed = self.windowed;
         plan.push_stage(self.name, self.input, self.partitions, move |wiring| {
-            windowed.with_sink(wiring, None, Box::new(Rows::new(Arc::clone(&encoder), wiring.out())))
+            windowed.with_sink(
+                wiring,
+                None,
+                Box::new(Rows::new(Arc::clone(&encoder), wiring.out(), wiring.speaks_from())),
+            )
         });
     }
 

@@ -10,12 +10,15 @@ use super::aggregate::CodecError;
 use super::changelog::{COMMIT_KEY, CommitRecord, TAG_CELLS, TAG_COMMIT, TAG_ID, Tally};
 use super::frame::Cursor;
 use super::outbox::{Outbox, Port};
-use super::task::TaskFault;
+use super::start::StartTime;
+use super::task::{Started, TaskFault};
 
 /// The offsets and the commit records of a task.
 pub(super) struct Ledger {
     pub inputs: Vec<TopicPartition>,
     pub changelog: Port,
+    /// The time that the task's version starts at.
+    start: Option<StartTime>,
     next: Vec<Offset>,
     /// While restoring: the last commit record, and the records seen since.
     commit: Option<CommitRecord>,
@@ -39,11 +42,12 @@ pub(super) enum Entry<'a> {
 }
 
 impl Ledger {
-    pub fn new(inputs: Vec<TopicPartition>, changelog: Port) -> Ledger {
+    pub fn new(inputs: Vec<TopicPartition>, changelog: Port, start: Option<StartTime>) -> Ledger {
         Ledger {
             next: vec![Offset::ZERO; inputs.len()],
             inputs,
             changelog,
+            start,
             commit: None,
             uncommitted: 0,
             lost_below: None,
@@ -132,6 +136,14 @@ impl Ledger {
             return Err(TaskFault::OffsetsDisagree { changelog: changelog(), commit, group });
         }
         let Some(commit) = self.commit.take() else { return Ok(None) };
+        let (committed, asked) = (commit.start.map(Timestamp), self.start.map(StartTime::time));
+        if committed != asked {
+            return Err(TaskFault::StartDiffers {
+                changelog: changelog(),
+                committed: Started(committed),
+                asked: Started(asked),
+            });
+        }
         if commit.watermarks.len() != channels {
             let error =
                 CodecError(format!("{} channels in the commit record, {channels} here", commit.watermarks.len()));
@@ -196,6 +208,7 @@ impl Ledger {
         self.tally.add(snapshot, std::mem::take(&mut self.change_bytes));
         let record = CommitRecord {
             snapshot,
+            start: self.start.map(|start| start.time().0),
             offsets: self.next.iter().map(|next| mutant!("offsets-one-too-far", next.0, next.0 + 1)).collect(),
             watermarks: watermarks.to_vec(),
             timers,

@@ -26,6 +26,7 @@ mod routed;
 mod sink;
 mod slab;
 mod stages;
+mod start;
 pub mod task;
 mod timers;
 pub mod window;
@@ -39,5 +40,6 @@ pub use pipeline::{
     Keyed, PaneStream, Panes, PayloadCodec, Pipeline, PipelineError, Reading, Source, Stream, Windowed,
 };
 pub use sink::PaneEncoder;
+pub use start::{StartError, StartTime};
 pub use task::{TaskCore, TaskFault, TaskId, TaskStats};
 pub use window::{Window, WindowSpec};

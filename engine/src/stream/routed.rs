@@ -16,10 +16,10 @@ use super::frame::{Frame, Marking, PaneFrame, marking};
 use super::intake::{Decode, Intake, Judged, Schemas};
 use super::key::Sought;
 use super::ledger::{Entry, Ledger};
-use super::outbox::{Outbox, Port};
+use super::outbox::Outbox;
 use super::pipeline::PayloadCodec;
 use super::sink::{Markers, Sink};
-use super::stages::{Accepted, Side, Work, count, id_changes, id_digest, push_late, restore_id};
+use super::stages::{Accepted, LatePort, Side, Work, count, id_changes, id_digest, push_late, restore_id};
 use super::task::{TaskFault, TaskStats};
 
 pub(super) type KeyOf<T> = dyn Fn(&T, &mut Vec<u8>) + Send + Sync;
@@ -165,7 +165,7 @@ pub(super) struct Framed<T, A: Aggregate<In = T>, K> {
     pub channels: Channels,
     pub codec: Arc<dyn PayloadCodec<T>>,
     pub cells: Cells<A, Sums<A::State>, K>,
-    pub late: Port,
+    pub late: LatePort,
     pub accepted: Accepted<T>,
 }
 

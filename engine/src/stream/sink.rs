@@ -39,19 +39,24 @@ pub(super) trait Sink<S>: Send {
 pub(super) struct Rows<E> {
     pub encoder: Arc<E>,
     pub port: Port,
+    /// Windows that start before are not written.
+    speaks_from: Timestamp,
     key: Vec<u8>,
     value: Vec<u8>,
     written: u64,
 }
 
 impl<E> Rows<E> {
-    pub fn new(encoder: Arc<E>, port: Port) -> Rows<E> {
-        Rows { encoder, port, key: Vec::new(), value: Vec::new(), written: 0 }
+    pub fn new(encoder: Arc<E>, port: Port, speaks_from: Timestamp) -> Rows<E> {
+        Rows { encoder, port, speaks_from, key: Vec::new(), value: Vec::new(), written: 0 }
     }
 }
 
 impl<S, E: PaneEncoder<S>> Sink<S> for Rows<E> {
     fn emit(&mut self, key: &[u8], window: Window, state: &S, out: &mut Outbox) {
+        if window.start < self.speaks_from {
+            return;
+        }
         self.key.clear();
         put_output_key(key, window.start, &mut self.key);
         self.value.clear();
@@ -61,6 +66,9 @@ impl<S, E: PaneEncoder<S>> Sink<S> for Rows<E> {
     }
     fn withdraw(&mut self, _: &[u8], _: Window, _: &S, _: &mut Outbox) {}
     fn erase(&mut self, key: &[u8], window: Window, out: &mut Outbox) {
+        if window.start < self.speaks_from {
+            return;
+        }
         self.key.clear();
         put_output_key(key, window.start, &mut self.key);
         out.push(&self.port, window.pane_time(), Some(&self.key), None, &[]);

@@ -149,7 +149,7 @@ impl<W: Work> TaskCore for Task<W> {
 pub(super) struct Side {
     /// The partition of the source, for rejected records.
     pub partition: Partition,
-    pub late: Port,
+    pub late: LatePort,
     pub rejected: Port,
 }
 
@@ -163,10 +163,17 @@ impl Side {
     }
 }
 
-/// Writes a late record's entry.
+/// Where late records go.
+pub(super) struct LatePort {
+    pub port: Port,
+    /// Entries of windows that start before are not written.
+    pub speaks_from: Timestamp,
+}
+
+/// Writes a late record's entry, unless it is none of ours.
 #[cold]
 pub(super) fn push_late(
-    port: &Port,
+    late: &LatePort,
     (partition, offset): (Partition, Offset),
     start: i64,
     event_time: Timestamp,
@@ -174,7 +181,10 @@ pub(super) fn push_late(
     ledger: &mut Ledger,
     out: &mut Outbox,
 ) {
-    out.push(port, event_time, Some(&late_key(partition, offset, start)), value, &[]);
+    if start < mutant!("late-before-start-written", late.speaks_from.0, i64::MIN) {
+        return;
+    }
+    out.push(&late.port, event_time, Some(&late_key(partition, offset, start)), value, &[]);
     ledger.outputs += 1;
 }
 

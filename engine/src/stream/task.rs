@@ -87,13 +87,13 @@ pub struct TaskStats {
     pub rejected: u64,
     pub filtered: u64,
     pub duplicates: u64,
-    /// Each has its entry in the late topic.
+    /// Each has its entry in the late topic, unless its window is before those that a version started at a time speaks for.
     pub late: u64,
     /// Records that entered a window (a retraction of an upstream pane counts as one).
     pub accepted: u64,
     /// Records sent on to a repartition topic.
     pub routed: u64,
-    /// Panes emitted, again ones included.
+    /// Panes emitted, again ones included, and those that a version started at a time does not write.
     pub panes: u64,
     /// Panes withdrawn.
     pub retractions: u64,
@@ -111,6 +111,19 @@ pub struct TaskStats {
     pub watermark: Timestamp,
 }
 
+/// Where a version was started: at a time, or at offset 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Started(pub Option<Timestamp>);
+
+impl std::fmt::Display for Started {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            None => f.write_str("at offset 0"),
+            Some(time) => write!(f, "at time {time}"),
+        }
+    }
+}
+
 /// A task that cannot go on: its input or its changelog is not what its writer promised.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TaskFault {
@@ -120,6 +133,11 @@ pub enum TaskFault {
     DigestDiffers { changelog: TopicPartition, what: &'static str, expected: u64, found: u64 },
     #[error("changelog {changelog} begins at offset {start}, and not with a snapshot: part of the state is gone")]
     NoSnapshot { changelog: TopicPartition, start: Offset },
+    #[error(
+        "changelog {changelog}: this version was started {committed}, and is to go on as if it had been started {asked}; \
+         start it {committed}, or make a new version of it"
+    )]
+    StartDiffers { changelog: TopicPartition, committed: Started, asked: Started },
     #[error("changelog {changelog}: {changes} records after the last commit record")]
     TornChangelog { changelog: TopicPartition, changes: u64 },
     #[error("changelog {changelog} at offset {offset}: {error}")]

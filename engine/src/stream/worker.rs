@@ -48,6 +48,7 @@
 //!
 //! [`TaskCore`]: super::TaskCore
 
+mod begin;
 mod error;
 mod instance;
 mod prepare;

@@ -31,6 +31,10 @@ pub const TABLE: &[ApiRange] = &[
     range(ApiKey::TxnOffsetCommit, 5, 5),
 ];
 
+/// The tag of a field of ours in the answers of ListOffsets: the greatest timestamp, i64 big endian, of the records that
+/// were deleted at the log's beginning. It is there when something was. Who does not know it steps over it.
+pub const DELETED_TO_TAG: i32 = 10_000;
+
 /// The entry for `key`.
 pub fn lookup(key: ApiKey) -> Option<ApiRange> {
     TABLE.iter().copied().find(|range| range.key == key)

@@ -695,6 +695,7 @@ fn a_time_finds_the_first_record_at_or_after_it() {
             log.close().await;
             open(&disk).await
         }] {
+            assert_eq!(Some(log.deleted_to().0), times[..13].iter().copied().max());
             for at in -60..320 {
                 let expected = times
                     .iter()

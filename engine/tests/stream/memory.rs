@@ -102,7 +102,14 @@ impl Running {
             core.restore(&record.record()).expect("a committed changelog restores");
         }
         let committed: Vec<_> = core.inputs().iter().map(|input| log.group.get(input).copied()).collect();
-        let next = core.restored(&committed).expect("group and changelog agree")[0];
+        let mut next = core.restored(&committed).expect("group and changelog agree")[0];
+        if let (Some(time), Some(None), true) = (deployment.reads_from(), committed.first(), id.stage == 0) {
+            // What the worker asks the broker for.
+            let records = log.records(&core.inputs()[0]);
+            let first = records.iter().find(|record| record.timestamp >= time.0).or(records.last());
+            next = Offset(first.map_or(0, |record| record.offset));
+            core.advance_to(0, next);
+        }
         Running { core, outbox: Outbox::new(Compression::None), next, open: Vec::new() }
     }
 

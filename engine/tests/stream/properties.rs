@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::types::Timestamp;
 use proptest::prelude::*;
 
 use super::memory::{Log, Step, run};
@@ -139,6 +140,54 @@ fn output_is_a_function_of_the_log(shape: Shape, mut partitions: Vec<Vec<Event>>
     }
 }
 
+/// What may be asked of windows that start at or after a time: ids name one event each, within a horizon, and nothing follows
+/// an end marker.
+fn as_promised(shape: &Shape, partitions: &mut [Vec<Event>]) {
+    for events in partitions {
+        if let Some(end) = events.iter().position(|event| *event == Event::Marker { watermark: i64::MAX }) {
+            events.truncate(end + 1);
+        }
+        for event in events {
+            if let (Event::Click { at, id, .. }, Some(horizon)) = (event, shape.horizon) {
+                *id = *id % 3 + 3 * (at.div_euclid(horizon + 1) + 40) as u8;
+            }
+        }
+    }
+}
+
+fn a_start_at_a_time_says_what_the_whole_log_says(
+    shape: Shape,
+    mut partitions: Vec<Vec<Event>>,
+    time: i64,
+    schedules: &[Vec<Step>],
+) {
+    partitions.truncate(shape.partitions as usize);
+    partitions.resize(shape.partitions as usize, vec![Event::Marker { watermark: i64::MAX }]);
+    as_promised(&shape, &mut partitions);
+    let deployment = deployment(&shape).starting_at(Timestamp(time)).expect("one windowed stage");
+    let mut source = Log::default();
+    fill(&mut source, &shape, &partitions);
+    let floor = match shape.windows {
+        Windows::Tumbling(_) => time,
+        Windows::Sessions(gap) => time + gap,
+    };
+    let start_of = |key: &[u8]| i64::from_be_bytes(key[key.len() - 8..].try_into().expect("8 bytes"));
+    let mut expected = expected(&shape, &partitions);
+    expected.table.retain(|key, _| start_of(key) >= floor);
+    expected.late.retain(|(_, _, start), _| *start >= floor);
+    for schedule in schedules {
+        let log = run(source.clone(), &shape, &deployment, schedule);
+        let observed = observed(&log, &deployment);
+        assert!(observed.rejected.is_subset(&expected.rejected));
+        expected.rejected.clone_from(&observed.rejected);
+        assert_eq!(readable(&observed), readable(&expected));
+        for record in log.topic(&deployment.out_topic()).chain(log.topic(&deployment.late_topic())) {
+            let start = start_of(record.key.as_deref().expect("a key"));
+            assert!(start >= floor, "a window that starts at {start} was written, and {floor} is the first");
+        }
+    }
+}
+
 fn readable(expected: &Expected) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
@@ -178,6 +227,21 @@ proptest! {
         shape in shape((1_i32..4).prop_map(Some), Just(None)), partitions in partitions(), schedules in schedules()
     ) {
         output_is_a_function_of_the_log(shape, partitions, &schedules);
+    }
+
+    #[test]
+    fn a_start_at_a_time_keyed_by_the_record(
+        shape in shape(Just(None), Just(None)), partitions in partitions(), time in -25_i64..60, schedules in schedules()
+    ) {
+        a_start_at_a_time_says_what_the_whole_log_says(shape, partitions, time, &schedules);
+    }
+
+    #[test]
+    fn a_start_at_a_time_behind_a_repartition(
+        shape in shape((1_i32..4).prop_map(Some), Just(None)), partitions in partitions(), time in -25_i64..60,
+        schedules in schedules()
+    ) {
+        a_start_at_a_time_says_what_the_whole_log_says(shape, partitions, time, &schedules);
     }
 
     #[test]

@@ -199,7 +199,8 @@ pub fn fill(log: &mut Log, shape: &Shape, events: &[Vec<Event>]) {
                 Event::Poison { at } => batch.push(Timestamp(*at), Some(b"poison"), Some(b"poison"), &[]),
                 Event::Marker { watermark } => {
                     let bytes = watermark.to_be_bytes();
-                    batch.push(Timestamp(0), None, None, &[(WATERMARK_HEADER.as_bytes(), Some(&bytes))]);
+                    let at = if *watermark == i64::MAX { 0 } else { *watermark };
+                    batch.push(Timestamp(at), None, None, &[(WATERMARK_HEADER.as_bytes(), Some(&bytes))]);
                 }
             }
             log.append(&target, &batch.finish(ProducerStamp::NONE), i64::from(index % 3 == 2));

@@ -1,6 +1,6 @@
 //! A task's changelog as the checks read it: what each committed transaction said of itself, and what it left behind.
 //!
-//! Re-implemented from the page at the top of `engine/src/stream/changelog.rs` (versions 1 and 2 of its bytes), and for a group's
+//! Re-implemented from the page at the top of `engine/src/stream/changelog.rs` (versions 1 to 3 of its bytes), and for a group's
 //! offsets from `engine/src/broker/offsets.rs`; no code is shared.
 //!
 //! In: one changelog partition. Out: a [`Cut`] per committed transaction, in order, with the digests recomputed from the
@@ -18,7 +18,7 @@ use crate::evidence::WindowRule;
 /// Where groups' offsets are.
 pub const GROUP_OFFSETS: &str = "__consumer_offsets";
 
-const VERSIONS: [u16; 2] = [1, 2];
+const VERSIONS: [u16; 3] = [1, 2, 3];
 const TAG_COMMIT: u8 = 0;
 const TAG_CELLS: u8 = 1;
 const TAG_ID: u8 = 2;
@@ -28,6 +28,8 @@ const TAG_ID: u8 = 2;
 pub struct CommitRecord {
     /// The transaction claims to have written the whole state. (Version 1 cannot say so.)
     pub snapshot: bool,
+    /// The time that the task's version starts at, if it is not offset 0.
+    pub start: Option<i64>,
     /// The next offset of each input.
     pub offsets: Vec<i64>,
     /// The watermark of each channel.
@@ -156,6 +158,7 @@ impl CommitRecord {
             1 => true,
             other => return Err(format!("is a commit record of kind {other}")),
         };
+        let start = if version >= 3 { Some(i64::from_be_bytes(take(bytes)?)) } else { None };
         let list = |bytes: &mut &[u8]| -> Result<Vec<i64>, String> {
             let length = u32::from_be_bytes(take(bytes)?);
             (0..length).map(|_| Ok(i64::from_be_bytes(take(bytes)?))).collect()
@@ -164,6 +167,7 @@ impl CommitRecord {
         let mut number = || take(bytes).map(u64::from_be_bytes);
         let record = CommitRecord {
             snapshot,
+            start,
             offsets,
             watermarks,
             timers: number()?,

@@ -1,7 +1,7 @@
 //! Live and replay each equal `expected(log)`, a plain function over the whole log that runs no engine code. Without
 //! it, two runs could agree on the same mistake.
 
-use super::output::{Side, compare};
+use super::output::{Output, Side, compare};
 use super::{Case, Check, Violation};
 
 const NAME: &str = "equals-expected";
@@ -20,11 +20,12 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     let liveness = &case.evidence.liveness;
     let finished = [liveness.converged, liveness.replay_converged];
-    for ((name, _, output), finished) in case.runs().into_iter().zip(finished) {
+    for ((name, names, output), finished) in case.runs().into_iter().zip(finished) {
         found.extend(output.problems.iter().map(|problem| Violation::new(NAME, format!("{name}: {problem}"))));
         if finished && case.workload.has_expected() {
             let side = Side { name, table: &output.table, late: &output.late };
-            let expected = Side { name: "expected", table: &case.expected.table, late: &case.expected.late };
+            let (table, late) = Output::spoken_for(&case.expected.table, &case.expected.late, names);
+            let expected = Side { name: "expected", table: &table, late: &late };
             found.extend(compare(NAME, case, &side, &expected));
         }
     }
@@ -34,6 +35,7 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
 #[cfg(test)]
 mod tests {
     use super::super::kit::*;
+    use crate::evidence::FromTime;
 
     fn disk(live_sum: i64, replay_sum: i64) -> Disk {
         let mut disk = Disk::new();
@@ -53,6 +55,28 @@ mod tests {
         let found = messages(&super::CHECK, &evidence(&disk(4, 4)));
         assert!(found[0].contains("row a @ 100: live sum=4, expected sum=3"), "{found:?}");
         assert!(found[1].contains("row a @ 100: replay sum=4, expected sum=3"), "{found:?}");
+    }
+
+    #[test]
+    fn a_replay_from_a_time_is_asked_for_what_comes_then_and_may_write_nothing_else() {
+        let later = |replay: &[Rec]| {
+            let mut disk = disk(3, 3);
+            disk.plain(SOURCE, 1, &[event("b", 230, 5), watermark(i64::MAX)]);
+            disk.plain(LIVE_OUT, 0, &[pane("b", 230, 5)]);
+            let mut evidence = evidence(&disk);
+            evidence.replay.out_topic = "app.3.out".into();
+            evidence.replay.from = Some(FromTime { time: 150, needs: 150, speaks_from: 150 });
+            disk.plain("app.3.out", 0, replay);
+            evidence.files = disk.files();
+            messages(&super::CHECK, &evidence)
+        };
+        let row = pane("b", 230, 5);
+        assert_eq!(later(std::slice::from_ref(&row)), Vec::<String>::new());
+        assert_eq!(later(&[]).len(), 1);
+        assert_eq!(
+            later(&[row, retraction("a", 100)]),
+            ["replay: app.3.out[0]@1 is of a window at 100, and this run speaks from 150 on"]
+        );
     }
 
     #[test]

@@ -5,14 +5,15 @@ use super::log::Logs;
 use super::{Case, Check, Violation};
 use engine::types::Offset;
 
-use crate::evidence::{AfterGap, Gap};
+use crate::evidence::{AfterGap, Gap, StartAboveCut};
+use crate::workload::END_OF_INPUT;
 
 const NAME: &str = "loud-gap";
 
 pub const CHECK: Check = Check {
     name: NAME,
     holds_when: "a needed offset that is gone stops the run or is reported",
-    examined: |case| case.evidence.gaps.len() as u64,
+    examined: |case| case.evidence.gaps.len() as u64 + u64::from(case.evidence.start_above_cut.is_some()),
     run: check,
 };
 
@@ -39,6 +40,7 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
             found.extend(past(gap, after, &logs).into_iter().map(|message| Violation::new(NAME, message)));
         }
     }
+    found.extend(start_above_cut(case).map(|message| Violation::new(NAME, message)));
     for poll in &case.evidence.history.polls {
         if poll.from < poll.log_start {
             let message = format!(
@@ -49,6 +51,36 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
         }
     }
     found
+}
+
+/// A start at a time needs every record from a time on, and the end marker; it refuses if one was deleted, and only then.
+fn start_above_cut(case: &Case<'_>) -> Option<String> {
+    let StartAboveCut { group, partition, from, log_start, ran_beside, refused, finished } =
+        case.evidence.start_above_cut.as_ref()?;
+    let deleted = case
+        .source
+        .records
+        .iter()
+        .filter(|record| record.partition == partition.partition.0 && record.offset < log_start.0);
+    let needed =
+        deleted.clone().find(|record| record.timestamp >= from.needs || record.watermark() == Some(END_OF_INPUT));
+    let cut = format!("{partition} starts at {log_start}");
+    match (needed, refused) {
+        (None, Some(said)) => {
+            Some(format!("{group} refused to start at {}, and nothing that it needs is gone: {cut}: {said}", from.time))
+        }
+        (Some(_), Some(said)) if !said.contains(&log_start.to_string()) => {
+            Some(format!("{group} could not start at {}, and does not name the range: {cut}: {said}", from.time))
+        }
+        (Some(needed), None) if !ran_beside => Some(format!(
+            "{group} started at {} although it needs offset {} of time {}, which is gone: {cut}",
+            from.time, needed.offset, needed.timestamp
+        )),
+        (_, None) if !finished => {
+            Some(format!("{group} started at {}, came to no end and said nothing: {cut}", from.time))
+        }
+        _ => None,
+    }
 }
 
 /// What says that the run went on past the gap: an offset of the partition that its group has committed, or anything
@@ -84,7 +116,7 @@ mod tests {
     use engine::types::{Offset, TopicPartition};
 
     use super::super::kit::*;
-    use crate::evidence::{AfterGap, Gap, RunNames};
+    use crate::evidence::{AfterGap, FromTime, Gap, RunNames, StartAboveCut};
 
     fn gap(reported: Option<&str>) -> Vec<String> {
         gap_with(&Disk::new(), reported)
@@ -132,6 +164,46 @@ mod tests {
         assert_eq!(
             gap(Some("something is missing")),
             ["app.2 lost source-0 offsets 0 to 39 and its report does not name them: something is missing"]
+        );
+    }
+
+    fn started_above_a_cut(log_start: i64, refused: Option<&str>, finished: bool) -> Vec<String> {
+        let mut disk = Disk::new();
+        disk.plain(SOURCE, 0, &[event("a", 10, 1), event("a", 60, 1), event("a", 40, 1), event("a", 70, 1)]);
+        disk.plain(SOURCE, 0, &[watermark(i64::MAX)]);
+        let mut evidence = evidence(&disk);
+        evidence.start_above_cut = Some(StartAboveCut {
+            group: "app.3".into(),
+            partition: TopicPartition::new(SOURCE, 0),
+            from: FromTime { time: 55, needs: 50, speaks_from: 55 },
+            log_start: Offset(log_start),
+            ran_beside: false,
+            refused: refused.map(str::to_owned),
+            finished,
+        });
+        messages(&super::CHECK, &evidence)
+    }
+
+    #[test]
+    fn a_start_at_a_time_is_refused_when_something_that_it_needs_is_gone_and_only_then() {
+        let said = Some("source-0: the log starts at 2");
+        assert_eq!(started_above_a_cut(2, said, false), Vec::<String>::new());
+        assert_eq!(
+            started_above_a_cut(2, None, true),
+            ["app.3 started at 55 although it needs offset 1 of time 60, which is gone: source-0 starts at 2"]
+        );
+        assert_eq!(started_above_a_cut(1, None, true), Vec::<String>::new());
+        assert_eq!(
+            started_above_a_cut(1, Some("no"), false),
+            ["app.3 refused to start at 55, and nothing that it needs is gone: source-0 starts at 1: no"]
+        );
+        assert_eq!(
+            started_above_a_cut(2, Some("no"), false),
+            ["app.3 could not start at 55, and does not name the range: source-0 starts at 2: no"]
+        );
+        assert_eq!(
+            started_above_a_cut(1, None, false),
+            ["app.3 started at 55, came to no end and said nothing: source-0 starts at 1"]
         );
     }
 

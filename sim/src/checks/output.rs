@@ -3,13 +3,14 @@
 //! The final table is the last committed value per output key, a tombstone being absence. Intermediate panes may differ
 //! between runs and are not kept.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use reports::{Cause, FirstDifference};
 
 use super::log::{Entry, Logs};
 use super::{Case, Violation};
-use crate::evidence::RunNames;
+use crate::evidence::{FromTime, RunNames};
 use crate::workload::{LogRecord, Row, RowKey, Workload};
 
 /// (source partition, offset, window start) → entries.
@@ -28,8 +29,13 @@ impl Output {
     pub fn read(logs: &Logs, names: &RunNames, workload: &dyn Workload) -> Output {
         let mut output = Output::default();
         let mut last: BTreeMap<&[u8], (i32, &Entry)> = BTreeMap::new();
+        let speaks_from = names.from.map_or(i64::MIN, |from| from.speaks_from);
+        let mut unasked = Vec::new();
         for (partition, log) in logs.topic(&names.out_topic) {
             for entry in log.committed() {
+                if let Some(start) = entry.key.as_deref().and_then(window_start).filter(|start| *start < speaks_from) {
+                    unasked.push((&names.out_topic, partition, entry.offset, start));
+                }
                 let Some(key) = entry.key.as_deref() else {
                     if entry.marker().is_none() {
                         output.problems.push(format!("{}[{partition}]@{} has no key", names.out_topic, entry.offset));
@@ -61,6 +67,9 @@ impl Output {
         for (partition, log) in logs.topic(&names.late_topic) {
             for entry in log.committed() {
                 match entry.key.as_deref().and_then(late_key) {
+                    Some((_, _, start)) if start < speaks_from => {
+                        unasked.push((&names.late_topic, partition, entry.offset, start));
+                    }
                     Some(key) => *output.late.entry(key).or_default() += 1,
                     None => output.problems.push(format!(
                         "{}[{partition}]@{} is no late record: its key must be partition, offset and window start",
@@ -69,8 +78,34 @@ impl Output {
                 }
             }
         }
+        output.problems.extend(unasked.into_iter().map(|(topic, partition, offset, start)| {
+            format!(
+                "{topic}[{partition}]@{offset} is of a window at {start}, and this run speaks from {speaks_from} on"
+            )
+        }));
         output
     }
+
+    /// As much of it as a run with these names speaks for.
+    pub fn spoken_for<'a>(table: &'a BTreeMap<RowKey, Row>, late: &'a Late, names: &RunNames) -> Spoken<'a> {
+        match names.from {
+            None => (Cow::Borrowed(table), Cow::Borrowed(late)),
+            Some(FromTime { speaks_from, .. }) => {
+                let rows = table.iter().filter(|(key, _)| key.window_start >= speaks_from);
+                let entries = late.iter().filter(|((_, _, start), _)| *start >= speaks_from);
+                let late: Late = entries.map(|(key, count)| (*key, *count)).collect();
+                (Cow::Owned(rows.map(|(key, row)| (key.clone(), row.clone())).collect()), Cow::Owned(late))
+            }
+        }
+    }
+}
+
+/// A table and a late set.
+pub type Spoken<'a> = (Cow<'a, BTreeMap<RowKey, Row>>, Cow<'a, Late>);
+
+/// The key of an output record ends in its window's start.
+fn window_start(key: &[u8]) -> Option<i64> {
+    key.last_chunk::<8>().map(|bytes| i64::from_be_bytes(*bytes))
 }
 
 fn late_key(key: &[u8]) -> Option<(i32, i64, i64)> {

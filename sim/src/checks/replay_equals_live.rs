@@ -1,6 +1,7 @@
-//! The final table and the late set of the replay are those of live: the output is a function of the log.
+//! The final table and the late set of the replay are those of live: the output is a function of the log. Of a replay from a
+//! time: those of the windows that it speaks for.
 
-use super::output::{Side, compare};
+use super::output::{Output, Side, compare};
 use super::{Case, Check, Violation};
 
 const NAME: &str = "replay-equals-live";
@@ -17,7 +18,8 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
     if !liveness.converged || !liveness.replay_converged {
         return Vec::new(); // One side is unfinished, and `converges` says so.
     }
-    let live = Side { name: "live", table: &case.live.table, late: &case.live.late };
+    let (table, late) = Output::spoken_for(&case.live.table, &case.live.late, &case.evidence.replay);
+    let live = Side { name: "live", table: &table, late: &late };
     let replay = Side { name: "replay", table: &case.replay.table, late: &case.replay.late };
     compare(NAME, case, &live, &replay)
 }

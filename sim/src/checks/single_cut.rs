@@ -102,6 +102,10 @@ fn disagreements(names: &RunNames, task: &TaskNames, cut: &Cut, wrote: &Wrote) -
     if said.offsets.len() != task.inputs.len() {
         wrong.push(format!("{} offsets, and the task has {} inputs", said.offsets.len(), task.inputs.len()));
     }
+    let from = names.from.map(|from| from.time);
+    if said.start != from {
+        wrong.push(format!("that its version starts at {:?}, and it starts at {from:?}", said.start));
+    }
     for (input, offset) in task.inputs.iter().zip(&said.offsets) {
         let place = (names.group.clone(), input.topic.to_string(), input.partition.0);
         match wrote.offsets.get(&place) {

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use engine::schema::Schema;
+use engine::stream::window::EVENT_TIME_MAX;
 
 use super::{Plan, PlanError};
 use crate::workload::END_OF_INPUT;
@@ -90,6 +91,11 @@ impl Plan {
         within("replay.hosts", self.replay.hosts.unwrap_or(1), 1..=hosts)?;
         if self.replay.twice && self.truncate.is_some() {
             return Err("replay.twice is true beside a [truncate]: each needs the third version for itself".into());
+        }
+        if let Some(from) = self.replay.from {
+            within("replay.from.per_mille", from.per_mille, 0..=1_000)?;
+            let reach = EVENT_TIME_MAX;
+            within("replay.from.at_ms", from.at_ms.unwrap_or(0), -reach..=reach)?;
         }
         for (index, json) in self.schemas.iter().enumerate() {
             Schema::parse(json).map_err(|error| format!("schemas[{index}] is no Avro schema: {error}"))?;

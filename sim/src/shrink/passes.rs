@@ -103,6 +103,7 @@ fn features(step: &mut Step<'_>) {
         |plan| plan.replay.twice = false,
         |plan| plan.replay.beside_live_ms = None,
         |plan| plan.replay.hosts = None,
+        |plan| plan.replay.from = None,
     ]);
 }
 

@@ -103,7 +103,8 @@ struct State {
 /// A task stopped because what it needs was deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GaveUp {
-    pub needed: Offset,
+    /// The offset; `None` where a time was needed.
+    pub needed: Option<Offset>,
     pub said: String,
 }
 

@@ -19,6 +19,7 @@ use engine::record::Compression;
 use engine::schema::{Schema, SchemaId};
 use engine::stream::worker::WorkerSettings;
 use engine::stream::{Deployment, Pipeline};
+use engine::types::Timestamp;
 use engine::wire::Transport;
 
 use super::World;
@@ -45,9 +46,17 @@ struct Parts {
 }
 
 /// The two versions of the pipeline that a run compares, and one more, which finds its input cut.
-pub fn deployments(pipeline: Pipeline) -> Rc<[Deployment; 3]> {
+/// One of them may start at a time.
+pub fn deployments(pipeline: Pipeline, plan: &Plan, events: &[SourceEvent]) -> Rc<[Deployment; 3]> {
     let pipeline = Arc::new(pipeline);
-    Rc::new([1, 2, 3].map(|version| Deployment::new(pipeline.clone(), version)))
+    Rc::new([1, 2, 3].map(|version| {
+        let deployment = Deployment::new(pipeline.clone(), version);
+        let from = plan.replay.from.filter(|_| version == plan.version_from_a_time());
+        let Some(from) = from else { return deployment };
+        let time = from.time(events, pipeline.windows().next().and_then(|windows| windows.size()));
+        // A pipeline with several windowed stages starts at offset 0 alone.
+        deployment.clone().starting_at(Timestamp(time)).unwrap_or(deployment)
+    }))
 }
 
 /// Puts every host of the plan into the world.

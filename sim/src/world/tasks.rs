@@ -77,15 +77,22 @@ impl TaskHost {
                 Err(error) => error,
             };
             self.env.log(format_args!("{key} ended: {error}"));
-            if let TaskError::MissingRange { topic, partition, needed, start } = &error
+            let missing = match &error {
+                TaskError::MissingRange { topic, partition, needed, start } => {
+                    Some((topic, partition, start, Some(*needed)))
+                }
+                TaskError::MissingTime { topic, partition, start, .. } => Some((topic, partition, start, None)),
+                _ => None,
+            };
+            if let Some((topic, partition, start, needed)) = missing
                 && let Some(deletion) = self.board.deletion()
             {
                 let gone = &deletion.partition;
                 // Readers may meet the new start before whoever moved it is answered.
                 let is_that = (topic.as_str(), *partition) == (&*gone.topic, gone.partition)
                     && deletion.start.is_none_or(|moved| moved == *start);
-                if is_that && needed < start {
-                    return self.board.give_up(key, GaveUp { needed: *needed, said: error.to_string() });
+                if is_that && needed.is_none_or(|needed| needed < *start) {
+                    return self.board.give_up(key, GaveUp { needed, said: error.to_string() });
                 }
                 let message = format!("{key} misses what is there: {error}; deleted was {deletion:?}");
                 return self.board.fail("loud-gap", message);
@@ -127,7 +134,7 @@ impl TaskHost {
 fn property_of(error: &TaskError) -> &'static str {
     match error {
         TaskError::Fault { .. } => "single-cut",
-        TaskError::MissingRange { .. } | TaskError::LogShrank { .. } => "durable",
+        TaskError::MissingRange { .. } | TaskError::MissingTime { .. } | TaskError::LogShrank { .. } => "durable",
         _ => "converges",
     }
 }

@@ -3,7 +3,7 @@
 use super::super::{TaskFault, TaskId};
 use crate::client::ClientError;
 use crate::schema::SchemaError;
-use crate::types::{Offset, Partition};
+use crate::types::{Offset, Partition, Timestamp};
 
 /// Why an instance of a task ended.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -14,6 +14,19 @@ pub enum TaskError {
     /// The log no longer holds what the task must read. Never skipped over.
     #[error("{topic}-{partition}: offsets {needed} to {start} are gone; the log starts at {start}")]
     MissingRange { topic: String, partition: Partition, needed: Offset, start: Offset },
+    /// The log has lost records of a time that the task must read from. Never skipped over.
+    #[error(
+        "{topic}-{partition}: the log starts at {start}, and a start at a time needs every record from {needed} on: some of \
+         offsets 0 to {start}, which are gone, {reach}", reach = Reach(*deleted_to)
+    )]
+    MissingTime {
+        topic: String,
+        partition: Partition,
+        needed: Timestamp,
+        /// The greatest timestamp that was deleted; `None` when nobody knows.
+        deleted_to: Option<Timestamp>,
+        start: Offset,
+    },
     /// The log ends before what the task has read of it: it is not the log that was read.
     #[error("{topic}-{partition}: offset {needed} is needed and the log ends at {end}: it lost what was committed")]
     LogShrank { topic: String, partition: Partition, needed: Offset, end: Offset },
@@ -31,6 +44,17 @@ pub enum TaskError {
     Schemas { task: TaskId, error: SchemaError },
     #[error(transparent)]
     Client(ClientError),
+}
+
+struct Reach(Option<Timestamp>);
+
+impl std::fmt::Display for Reach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(Timestamp::MAX) | None => f.write_str("may be of that time, or after it"),
+            Some(time) => write!(f, "may be needed: they reach to time {time}"),
+        }
+    }
 }
 
 impl TaskError {

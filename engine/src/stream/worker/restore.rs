@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::super::{Deployment, TaskCore, TaskFault, TaskId};
+use super::begin::begin_at;
 use super::error::TaskError;
 use super::settings::WorkerSettings;
 use crate::client::{Client, ClientError, Isolation, for_each_committed};
@@ -70,7 +71,7 @@ async fn read_whole(
         }
         *records = read_changelog(client, task, &changelog, core, start, settings).await?;
     }
-    let positions = match core.restored(&committed) {
+    let mut positions = match core.restored(&committed) {
         Ok(positions) => mutant!("gap-skipped", positions, {
             let mut there = Vec::new();
             for (input, needed) in inputs.iter().zip(positions) {
@@ -91,6 +92,14 @@ async fn read_whole(
         Err(fault) => return Err(TaskError::Fault { task, fault }),
     };
     assert_eq!(positions.len(), inputs.len(), "one position an input");
+    if let Some(time) = deployment.reads_from() {
+        for (index, input) in inputs.iter().enumerate() {
+            if committed[index].is_none() && *input.topic == *deployment.source_topic() {
+                positions[index] = begin_at(client, task, input, time, settings.fetch_bytes).await?;
+                core.advance_to(index, positions[index]);
+            }
+        }
+    }
     for (input, needed) in inputs.iter().zip(&positions) {
         require(client.log_start(input).await.map_err(of)?, input, *needed)?;
     }
