@@ -240,7 +240,8 @@ impl Args {
                 cold: self.runs,
                 kills: if self.kill { self.runs } else { 0 },
             },
-            log_dir: PathBuf::new(),
+            // Where it will be, about: a baseline is asked for its file system before there is a folder.
+            log_dir: self.data_dir.clone().unwrap_or_else(|| PathBuf::from("runs")).join("log"),
         })
     }
 }
@@ -249,4 +250,28 @@ impl Args {
 fn launcher() -> anyhow::Result<Launcher> {
     let program = std::env::current_exe().context("cannot find this program, to start a phase")?;
     Ok(Launcher { program, arguments: vec!["bench-phase".to_owned()] })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Bench {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_baseline_is_compared_with_the_file_system_on_which_the_log_will_lie() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let here = benches::machine::describe(dir.path())["filesystem"].clone();
+        let not_yet = dir.path().join("not/there/yet").display().to_string();
+        let args = Bench::parse_from(["bench", "--data-dir", &not_yet]).args;
+        assert_eq!(args.plan().expect("a plan").head().machine["filesystem"], here);
+        let args = Bench::parse_from(["bench"]).args;
+        assert_ne!(args.plan().expect("a plan").head().machine["filesystem"], "unknown");
+    }
 }
