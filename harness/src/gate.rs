@@ -38,7 +38,7 @@ const DOUBLE_EVERY: usize = 20;
 const SEED_LIMIT: Duration = Duration::from_secs(120);
 /// How long failures are made smaller, and how long one try may take.
 const SHRINK_DEFAULT: Duration = Duration::from_secs(30);
-const CANDIDATE_LIMIT: Duration = Duration::from_secs(20);
+const CANDIDATE_LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 20 });
 
 /// A gate for `topology`: a function from the shape of a cluster (partitions, bound, lateness) to a pipeline.
 pub fn gate(topology: impl Fn(&Shape) -> Result<Pipeline, PipelineError> + Send + Sync + 'static) -> Gate {

@@ -16,7 +16,7 @@ use crate::mutants::Choice;
 use crate::{interrupt, output, units};
 
 /// How long one candidate may take.
-pub const CANDIDATE_LIMIT: Duration = Duration::from_secs(20);
+pub const CANDIDATE_LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 20 });
 
 /// Makes a plan that breaks a property as small as it goes, while it breaks in the same way.
 ///
