@@ -310,7 +310,7 @@ fn leave(report: &mut GateReport, dir: &Path, way_back: &WayBack) {
     let path = dir.join("report.html");
     // A verdict must not depend on a disk that is full.
     if let Err(error) = std::fs::write(&path, page) {
-        eprintln!("{} could not be written: {error}", path.display());
+        report.reasons.push(format!("{} could not be written: {error}", path.display()));
         report.run_dir.clear();
     }
 }
