@@ -43,6 +43,8 @@ pub struct Evidence {
     /// What a third version left that came to its end, if there was one: it is compared with live like the replay.
     pub second_replay: Option<AfterGap>,
     pub liveness: Liveness,
+    /// The run was stopped where it was: a transaction may be concluded in one partition and not yet in another.
+    pub cut_short: bool,
 }
 
 /// The names of one version of the pipeline: where it wrote what.
@@ -53,6 +55,7 @@ pub struct RunNames {
     pub late_topic: String,
     /// Those that carry source records to the owners of their keys; topics of panes are not among them.
     pub repartition_topics: Vec<String>,
+    pub pane_topics: Vec<PaneTopic>,
     pub tasks: Vec<TaskNames>,
     /// `None`: it starts at offset 0.
     pub from: Option<FromTime>,
@@ -66,6 +69,14 @@ pub struct FromTime {
     pub needs: i64,
     /// It writes of windows that start at or after this, and of no other: a gap after `time`.
     pub speaks_from: i64,
+}
+
+/// A topic that carries the panes of one stage's windows to those of the next.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PaneTopic {
+    pub name: String,
+    /// Whose tasks write it: its channels.
+    pub from_stage: u16,
 }
 
 /// One task: what it reads and where its commit records are.
@@ -94,13 +105,16 @@ impl RunNames {
     pub fn of(deployment: &Deployment) -> RunNames {
         let ids = deployment.tasks();
         let size = |stage: u16| ids.iter().filter(|id| id.stage == stage).count() as i32;
-        let mut repartition_topics = BTreeSet::new();
+        let (mut repartition_topics, mut pane_topics) = (BTreeSet::new(), BTreeSet::new());
         let mut tasks = Vec::new();
         for id in &ids {
             let task = deployment.task(*id);
             let before = id.stage.checked_sub(1);
-            if before.is_some_and(|before| deployment.window(before).is_none()) {
-                repartition_topics.extend(task.inputs().iter().map(|input| input.topic.to_string()));
+            let inputs = task.inputs().iter().map(|input| input.topic.to_string());
+            match before {
+                None => {}
+                Some(before) if deployment.window(before).is_none() => repartition_topics.extend(inputs),
+                Some(from_stage) => pane_topics.extend(inputs.map(|name| PaneTopic { name, from_stage })),
             }
             tasks.push(TaskNames {
                 stage: id.stage,
@@ -125,6 +139,7 @@ impl RunNames {
             out_topic: deployment.out_topic(),
             late_topic: deployment.late_topic(),
             repartition_topics: repartition_topics.into_iter().collect(),
+            pane_topics: pane_topics.into_iter().collect(),
             tasks,
         }
     }

@@ -291,6 +291,7 @@ impl Phases<'_, '_> {
             after_gap: None,
             second_replay: None,
             start_above_cut: None,
+            cut_short: false,
             liveness: self.liveness.clone(),
         };
         if self.plan.replay.twice && self.world.board.is_quiet(3) {

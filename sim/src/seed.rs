@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use engine::schema::{Schema, SchemaId, unframe};
+use engine::stream::TaskStats;
 use reports::{SeedReport, Story, Verdict, timeline};
 
 use crate::alone::Turn;
@@ -105,6 +106,7 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
     if stopped.is_ok() {
         stopped = phases.run_cut(&mut evidence);
     }
+    evidence.cut_short = matches!(stopped, Err(Stop::Failed | Stop::Host(_)));
     world.freeze_all();
     let mut found: Vec<Violation> =
         world.board.take_failed().into_iter().map(|(property, message)| Violation::new(property, message)).collect();
@@ -219,6 +221,10 @@ fn states(
     reach("emitted-pane-changed", stats.iter().map(|stats| stats.changes_after_emission).sum());
     reach("needed-offset-gone", case.evidence.gaps.len() as u64);
     reach("pane-retracted", stats.iter().map(|stats| stats.retractions).sum());
+    reach("pane-taken-back", case.runs().iter().map(|(_, names, _)| checks::panes::taken_back(case, names)).sum());
+    reach("row-without-contributors", stats.iter().map(|stats| stats.emptied).sum());
+    let restored = |stats: &&TaskStats| stats.pane_channels_restored >= 2;
+    reach("panes-restored-from-two-tasks", stats.iter().filter(restored).count() as u64);
     reach("poison-record-rejected", stats.iter().map(|stats| stats.rejected).sum());
     reach("duplicate-dropped", stats.iter().map(|stats| stats.duplicates).sum());
     reach("late-event-after-close", report.records.late);

@@ -1,6 +1,6 @@
 //! Event generators, the pipelines they feed, and each pipeline's expected output.
 //!
-//! Start with [`pipelines`], the three pipelines of the clickstream; then [`expected`], what a log of clicks must produce.
+//! Start with [`pipelines`], the pipelines of the clickstream; then [`expected`], what a log of clicks must produce.
 //! [`clickstream`] is the dataset that is measured, [`swarm`] the one that is nasty, [`combined`] a real server's log.
 //!
 //! What is absent: `expected` calls nothing of the engine.

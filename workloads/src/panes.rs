@@ -1,6 +1,6 @@
 //! What the clickstream pipelines compute in a window, and how their panes are written.
 //!
-//! In: clicks of one key and window, whole ones or what a pipeline reads of them. Out: a state; from it the bytes of a pane, Avro with the Confluent framing. A pane
+//! In: clicks of one key and window, whole ones or what a pipeline reads of them; or sessions of one outcome and hour. Out: a state; from it the bytes of a pane, Avro with the Confluent framing. A pane
 //! holds its window's end; its start and its user are in the output key.
 //!
 //! Invariant: states are sums, minima and maxima, so they are a function of the set of clicks.
@@ -8,7 +8,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use engine::stream::{Aggregate, CodecError, PaneEncoder, RecordTime, Window};
+use engine::stream::{Aggregate, CodecError, Pane, PaneEncoder, RecordTime, Window};
 
 use crate::click::{Click, ClickType, frame, put_long, take_long};
 
@@ -21,6 +21,11 @@ pub const SESSION_SCHEMA_ID: u32 = 1_253_274_033;
 pub const MINUTE_SCHEMA: &str = r#"{"type":"record","name":"Minute","namespace":"segno","fields":[{"name":"window_end","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"events","type":"long"}]}"#;
 /// The low 31 bits of the Rabin fingerprint of [`MINUTE_SCHEMA`]'s canonical form.
 pub const MINUTE_SCHEMA_ID: u32 = 2_040_964_060;
+
+/// The schema of a pane of `clickstream-session-hours`.
+pub const HOUR_SCHEMA: &str = r#"{"type":"record","name":"Hour","namespace":"segno","fields":[{"name":"window_end","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"sessions","type":"long"},{"name":"events","type":"long"},{"name":"purchases","type":"long"}]}"#;
+/// The low 31 bits of the Rabin fingerprint of [`HOUR_SCHEMA`]'s canonical form.
+pub const HOUR_SCHEMA_ID: u32 = 1_364_081_634;
 
 /// The clicks of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +171,64 @@ impl<T: Send + Sync + 'static> Aggregate for CountAggregate<T> {
     }
 }
 
+/// The sessions of an outcome and an hour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HourState {
+    pub sessions: u64,
+    pub events: u64,
+    pub purchases: u64,
+}
+
+impl HourState {
+    fn of(session: &SessionState) -> HourState {
+        HourState { sessions: 1, events: session.kinds.iter().sum(), purchases: session.kinds[3] }
+    }
+}
+
+/// Sums over sessions, with an exact inverse that the engine is told of, or not: then it keeps the sessions themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HourAggregate<const INVERSE: bool>;
+
+impl<const INVERSE: bool> Aggregate for HourAggregate<INVERSE> {
+    type In = Pane<SessionState>;
+    type State = HourState;
+    const INVERTIBLE: bool = INVERSE;
+
+    fn identity(&self) -> HourState {
+        HourState::default()
+    }
+
+    fn add(&self, state: &mut HourState, session: &Pane<SessionState>, _time: RecordTime<'_>) {
+        self.merge(state, &HourState::of(&session.state));
+    }
+
+    fn merge(&self, state: &mut HourState, other: &HourState) {
+        state.sessions += other.sessions;
+        state.events += other.events;
+        state.purchases += other.purchases;
+    }
+
+    fn subtract(&self, state: &mut HourState, session: &Pane<SessionState>, _time: RecordTime<'_>) {
+        let less = HourState::of(&session.state);
+        state.sessions -= less.sessions;
+        state.events -= less.events;
+        state.purchases -= less.purchases;
+    }
+
+    fn encode(&self, state: &HourState, out: &mut Vec<u8>) {
+        for count in [state.sessions, state.events, state.purchases] {
+            put_long(count as i64, out);
+        }
+    }
+
+    fn decode(&self, mut bytes: &[u8]) -> Result<HourState, CodecError> {
+        let mut next = || take_count(&mut bytes).map(|count| count as u64);
+        let state = HourState { sessions: next()?, events: next()?, purchases: next()? };
+        ended(bytes)?;
+        Ok(state)
+    }
+}
+
 fn take_count(bytes: &mut &[u8]) -> Result<i64, CodecError> {
     take_long(bytes).ok_or_else(|| CodecError("the state ends within a number".to_owned()))
 }
@@ -200,6 +263,20 @@ impl PaneEncoder<u64> for MinutePanes {
         frame(MINUTE_SCHEMA_ID, out);
         put_long(window.end.0, out);
         put_long(*events as i64, out);
+    }
+}
+
+/// Writes the panes of `clickstream-session-hours`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HourPanes;
+
+impl PaneEncoder<HourState> for HourPanes {
+    fn encode(&self, _key: &[u8], window: Window, hour: &HourState, out: &mut Vec<u8>) {
+        frame(HOUR_SCHEMA_ID, out);
+        put_long(window.end.0, out);
+        for count in [hour.sessions, hour.events, hour.purchases] {
+            put_long(count as i64, out);
+        }
     }
 }
 
@@ -244,18 +321,38 @@ mod tests {
             laws::check(&SessionAggregate::new(), &kinds);
             let nothing: Vec<((), RecordTime<'static>)> = records.iter().map(|(_, time)| ((), *time)).collect();
             laws::check(&CountAggregate::new(), &nothing);
+            let sessions: Vec<Pane<SessionState>> = (0..)
+                .zip(&records)
+                .map(|(number, (click, _))| {
+                    let mut state = SessionState { first: click.ts, last: click.ts, kinds: [number % 3; 4] };
+                    state.kinds[click.kind as usize] += 1;
+                    let window = Window { start: Timestamp(click.ts), end: Timestamp(click.ts + 11) };
+                    Pane { key: format!("user-{number}").into_bytes(), window, state }
+                })
+                .collect();
+            let sessions: Vec<(Pane<SessionState>, RecordTime<'_>)> = sessions
+                .iter()
+                .map(|pane| {
+                    let tie = Tie::Pane { key: &pane.key, window: pane.window };
+                    (pane.clone(), RecordTime { at: pane.window.pane_time(), tie })
+                })
+                .collect();
+            laws::check(&HourAggregate::<true>, &sessions);
+            laws::check(&HourAggregate::<false>, &sessions);
         }
 
         #[test]
         fn no_bytes_make_a_state_panic(noise: Vec<u8>) {
             let _ = SessionAggregate::<Click>::new().decode(&noise);
             let _ = CountAggregate::<Click>::new().decode(&noise);
+            let _ = HourAggregate::<true>.decode(&noise);
         }
     }
 
     #[test]
     fn the_schema_ids_are_the_fingerprints_of_the_schemas() {
         assert_eq!((id(SESSION_SCHEMA), id(MINUTE_SCHEMA)), (SESSION_SCHEMA_ID, MINUTE_SCHEMA_ID));
+        assert_eq!(id(HOUR_SCHEMA), HOUR_SCHEMA_ID);
     }
 
     const WINDOW: Window = Window { start: Timestamp(-5), end: Timestamp(1_800_008) };
@@ -269,7 +366,8 @@ mod tests {
         let (key, read) = pipeline.row(&output_key(), value).expect("a pane");
         assert_eq!((key.key.as_str(), key.window_start), ("user-1", -5));
         let mut wanted: Row = row.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
-        wanted.insert("user_id".to_owned(), "user-1".into());
+        let key = if pipeline == ClickPipeline::SessionHours { "outcome" } else { "user_id" };
+        wanted.insert(key.to_owned(), "user-1".into());
         assert_eq!(read, wanted);
         assert_eq!(pipeline.line(&read), line);
         let schema = Schema::parse_str(schema).expect("a valid schema");
@@ -308,5 +406,11 @@ mod tests {
         let row = [("window_end_ms", 1_800_008), ("minute_ms", -5), ("events", 300)];
         let line = r#"{"user_id":"user-1","minute_ms":-5,"events":300}"#;
         check(ClickPipeline::Minutes, MINUTE_SCHEMA, &value, &row, line);
+
+        value.clear();
+        HourPanes.encode(b"user-1", WINDOW, &HourState { sessions: 2, events: 300, purchases: 1 }, &mut value);
+        let row = [("window_end_ms", 1_800_008), ("hour_ms", -5), ("sessions", 2), ("events", 300), ("purchases", 1)];
+        let line = r#"{"outcome":"user-1","hour_ms":-5,"sessions":2,"events":300,"purchases":1}"#;
+        check(ClickPipeline::SessionHours, HOUR_SCHEMA, &value, &row, line);
     }
 }

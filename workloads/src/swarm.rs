@@ -1,6 +1,6 @@
 //! Source events for the simulator: few, and as nasty as the knobs allow.
 //!
-//! In: the windows that the pipeline has, knobs, a shape, draws. Out: [`SourceEvent`]s in sending order, every partition's
+//! In: the windows that the pipeline has ([`Subject`]), knobs, a shape, draws. Out: [`SourceEvent`]s in sending order, every partition's
 //! last one its end marker.
 //!
 //! Events are sent over the span's virtual milliseconds while event time runs as much faster as the windows need to open
@@ -43,17 +43,22 @@ impl Windows {
     }
 }
 
-/// Generates the events of one run. `horizon`: for how long the pipeline recognises a copy, if it does.
+/// The pipeline that is to be troubled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    pub windows: Windows,
+    /// For how long it recognises a copy, if it does.
+    pub horizon: Option<i64>,
+    /// Whether other windows read the panes of these.
+    pub onward: bool,
+}
+
+/// Generates the events of one run.
 #[must_use]
-pub fn generate(
-    windows: Windows,
-    horizon: Option<i64>,
-    knobs: &Knobs,
-    shape: &Shape,
-    draw: &mut Draw,
-) -> Vec<SourceEvent> {
-    let mut swarm = Swarm::new(windows, knobs, shape, draw);
-    swarm.horizon = horizon;
+pub fn generate(subject: Subject, knobs: &Knobs, shape: &Shape, draw: &mut Draw) -> Vec<SourceEvent> {
+    let mut swarm = Swarm::new(subject.windows, knobs, shape, draw);
+    swarm.horizon = subject.horizon;
+    swarm.onward = subject.onward;
     swarm.plan_moments();
     while let Some(((at_ms, _), moment)) = swarm.agenda.pop_first() {
         swarm.step(at_ms, moment);
@@ -123,6 +128,7 @@ struct Lane {
 struct Swarm<'a> {
     windows: Windows,
     horizon: Option<i64>,
+    onward: bool,
     knobs: &'a Knobs,
     shape: &'a Shape,
     draw: &'a mut Draw,
@@ -176,6 +182,7 @@ impl<'a> Swarm<'a> {
         let mut swarm = Swarm {
             windows,
             horizon: None,
+            onward: false,
             knobs,
             shape,
             draw,

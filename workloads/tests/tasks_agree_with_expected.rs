@@ -181,7 +181,7 @@ proptest! {
     #[test]
     fn the_final_table_and_the_late_set_are_the_expected_ones(
         seed: u64,
-        pipeline in 0..3usize,
+        pipeline in 0..ClickPipeline::ALL.len(),
         partitions in 1..5i32,
         keyed_by_record: bool,
         repartitions in 1..4i32,

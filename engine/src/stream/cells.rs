@@ -163,6 +163,7 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
         stats.retractions = self.counts.retractions;
         stats.merges_after_emission = self.counts.merges_after_emission;
         stats.changes_after_emission = self.counts.changes_after_emission;
+        stats.emptied = self.counts.emptied;
     }
 
     pub fn digests(&self) -> (u64, u64) {
@@ -614,6 +615,7 @@ impl<A: Aggregate, C: Shrinks<A>, K: Sink<A::State>> Cells<A, C, K> {
         self.heap_bytes -= slot.heap_bytes();
         let Cell { first, last, mut row, content, .. } = slot.cells.remove(at);
         let parts = if content.is_empty() { Vec::new() } else { content.split(&spec, Span { first, last }) };
+        self.counts.emptied += u64::from(parts.is_empty());
         let replaced = parts.first().is_some_and(|(part, _)| part.first == first && spec.end(part.last) <= minimum);
         if row == Row::Stale && !replaced {
             self.sink.erase(slot.key.bytes(), old, out);

@@ -447,10 +447,10 @@ impl<U: Aggregate, A: Aggregate<In = Pane<U::State>> + Clone> WindowedStage<A> f
         let aggregate = self.aggregate.clone();
         if A::INVERTIBLE && self.spec.never_splits() {
             let cells: Cells<_, Counted<A::State>, _> = Cells::new(self.spec, aggregate, sink);
-            wiring.task(onto, PaneFed { channels, cells })
+            wiring.task(onto, PaneFed { channels, cells, restored: 0 })
         } else {
             let cells: Cells<_, Kept<U::State>, _> = Cells::new(self.spec, aggregate, sink);
-            wiring.task(onto, PaneFed { channels, cells })
+            wiring.task(onto, PaneFed { channels, cells, restored: 0 })
         }
     }
 }

@@ -239,6 +239,8 @@ impl<T: Send + 'static, A: Aggregate<In = T>, K: Sink<A::State>> Work for Framed
 pub(super) struct PaneFed<A: Aggregate, C, K> {
     pub channels: Channels,
     pub cells: Cells<A, C, K>,
+    /// Channels whose watermark was restored.
+    pub restored: u64,
 }
 
 impl<S, A, C, K> Work for PaneFed<A, C, K>
@@ -253,6 +255,7 @@ where
     }
 
     fn restored(&mut self, watermarks: &[i64]) {
+        self.restored = watermarks.iter().filter(|watermark| **watermark > i64::MIN).count() as u64;
         restore_channels(&mut self.channels, &mut self.cells, watermarks);
     }
 
@@ -311,6 +314,7 @@ where
 
     fn gauge(&self, stats: &mut TaskStats) {
         self.cells.gauge(stats);
+        stats.pane_channels_restored = self.restored;
     }
 }
 

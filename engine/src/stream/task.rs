@@ -101,6 +101,10 @@ pub struct TaskStats {
     pub merges_after_emission: u64,
     /// Single cells that an accepted record changed after their pane was out.
     pub changes_after_emission: u64,
+    /// Cells that lost the last pane they were made of.
+    pub emptied: u64,
+    /// Upstream tasks of which the restored state knew a watermark, where the task is fed by panes.
+    pub pane_channels_restored: u64,
     /// Keys with state.
     pub keys: u64,
     /// Memory that the keyed state and its timers hold, in bytes.

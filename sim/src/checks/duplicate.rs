@@ -1,9 +1,10 @@
 //! Every send is in the log at most once, acknowledged or not, however often it was retried; no partition holds one
-//! producer's sequence number twice; and no source record goes to the owner of its key twice.
+//! producer's sequence number twice; no source record goes to the owner of its key twice, and no pane to the next windows
+//! without having been taken back.
 
 use std::collections::BTreeMap;
 
-use super::{Case, Check, Violation, source};
+use super::{Case, Check, Violation, panes, source};
 
 const NAME: &str = "duplicate";
 
@@ -58,6 +59,10 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
                 }
             }
         }
+    }
+    for (run, names, _) in case.runs() {
+        let twice = panes::counted_twice(case, run, names);
+        found.extend(twice.into_iter().map(|message| Violation::new(NAME, message)));
     }
     found
 }

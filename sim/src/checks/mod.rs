@@ -3,13 +3,14 @@
 //! In: [`Evidence`]. Out: [`Violation`]s. They read logs and histories, draw nothing, call neither `engine::log` nor
 //! the client, and run after the world has ended. A new property costs one file and its two lines here.
 //!
-//! [`log`] decodes the disk, [`output`] and [`source`] say what the decoded topics mean; the rest are properties.
+//! [`log`] decodes the disk, [`output`], [`source`] and [`panes`] say what the decoded topics mean; the rest are properties.
 
 pub mod changelog;
 pub mod deterministic;
 pub mod history;
 pub mod log;
 pub mod output;
+pub mod panes;
 pub mod source;
 
 mod aborted_read;

@@ -33,6 +33,7 @@ struct Wrote {
 fn check(case: &Case<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     let wrote = wrote(case);
+    let undecided = undecided(case);
     for (run, names, _) in case.runs() {
         let mut described = BTreeSet::new();
         for (task, changelog) in case.changelogs(names) {
@@ -44,13 +45,19 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
             let nothing = Wrote::default();
             for cut in &changelog.cuts {
                 described.insert(cut.writer);
+                if undecided.contains(&cut.writer) {
+                    continue;
+                }
                 for problem in disagreements(names, task, cut, wrote.get(&cut.writer).unwrap_or(&nothing)) {
                     say(format!("the commit record at offset {} says {problem}", cut.offset));
                 }
             }
         }
         for (writer, wrote) in &wrote {
-            if described.contains(writer) || names.tasks.iter().any(|task| task.changelog.is_none()) {
+            if described.contains(writer)
+                || undecided.contains(writer)
+                || names.tasks.iter().any(|task| task.changelog.is_none())
+            {
                 continue;
             }
             let touched: Vec<&str> =
@@ -64,6 +71,12 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
         }
     }
     found
+}
+
+/// Transactions that a run that was stopped in the middle left concluded in some of their partitions.
+fn undecided(case: &Case<'_>) -> BTreeSet<Writer> {
+    let all = case.logs.all().filter(|_| case.evidence.cut_short).flat_map(|(_, _, log)| &log.transactions);
+    all.filter(|transaction| transaction.marker.is_none()).map(|transaction| transaction.writer).collect()
 }
 
 /// Everything that committed transactions wrote, changelogs left out.
@@ -142,7 +155,10 @@ impl RunNames {
     /// Whether `topic[partition]` belongs to this run.
     fn owns(&self, place: &str) -> bool {
         let topic = place.rsplit_once('[').map_or(place, |(topic, _)| topic);
-        topic == self.out_topic || topic == self.late_topic || self.repartition_topics.iter().any(|name| name == topic)
+        topic == self.out_topic
+            || topic == self.late_topic
+            || self.repartition_topics.iter().any(|name| name == topic)
+            || self.pane_topics.iter().any(|between| between.name == topic)
     }
 }
 

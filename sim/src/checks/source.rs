@@ -73,14 +73,26 @@ impl Source {
     }
 
     /// The records that make rows of `row`'s key, those nearest to its window, in log order. Which key a record makes is
-    /// asked of the independent function, one record at a time.
+    /// asked of the independent function, one record at a time; and where no record makes it alone, because the row is made
+    /// of other rows, which records it were another without.
     pub fn causes(&self, row: &RowKey, workload: &dyn Workload, shape: &Shape) -> Vec<Cause> {
-        let mut near: Vec<(u64, Cause)> = Vec::new();
-        for record in self.records.iter().filter(|record| record.watermark().is_none()) {
+        let events = || self.records.iter().filter(|record| record.watermark().is_none());
+        let makes = |record: &&LogRecord| {
             let alone = workload.expected(shape, std::slice::from_ref(record));
-            if !alone.table.keys().any(|made| made.key == row.key) {
-                continue;
-            }
+            alone.table.keys().any(|made| made.key == row.key)
+        };
+        let mut makers: Vec<&LogRecord> = events().filter(makes).collect();
+        if makers.is_empty() {
+            let whole = workload.expected(shape, &self.records).table.remove(row);
+            let matters = |record: &&LogRecord| {
+                let is_it = |other: &&LogRecord| (other.partition, other.offset) == (record.partition, record.offset);
+                let others: Vec<LogRecord> = self.records.iter().filter(|other| !is_it(other)).cloned().collect();
+                workload.expected(shape, &others).table.remove(row) != whole
+            };
+            makers = events().filter(matters).collect();
+        }
+        let mut near: Vec<(u64, Cause)> = Vec::new();
+        for record in makers {
             let watermark = self.watermark_before(record.partition, record.offset);
             let cause = Cause {
                 topic: self.topic.clone(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::log::{Entry, PartitionLog};
-use super::{Case, Check, Violation, source};
+use super::{Case, Check, Violation, panes, source};
 use crate::evidence::{RunNames, TaskNames};
 
 const NAME: &str = "watermark-monotonic";
@@ -54,6 +54,8 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
             }
         }
         found.extend(repartition(case, run, names));
+        let announced = panes::announcements(case, run, names);
+        found.extend(announced.into_iter().map(|message| Violation::new(NAME, message)));
     }
     found
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use engine::client::{Client, ClientConfig};
 use engine::env::Env;
 use engine::stream::worker::{Stop, Stopper, TaskError, Until, WorkerSettings, run_task};
-use engine::stream::{Deployment, TaskId};
+use engine::stream::{Deployment, TaskFault, TaskId};
 use engine::wire::Transport;
 
 use super::board::{Board, GaveUp, TaskKey};
@@ -133,6 +133,7 @@ impl TaskHost {
 /// What does not hold when a task ends for good.
 fn property_of(error: &TaskError) -> &'static str {
     match error {
+        TaskError::Fault { fault: TaskFault::PromiseBroken { .. }, .. } => "watermark-monotonic",
         TaskError::Fault { .. } => "single-cut",
         TaskError::MissingRange { .. } | TaskError::MissingTime { .. } | TaskError::LogShrank { .. } => "durable",
         _ => "converges",

@@ -3,9 +3,10 @@
 //!
 //! In: the committed records of the source, per partition in offset order. Out: [`Expected`].
 //!
-//! Start with [`source::judge`], which decides what each record is; then [`sessions`] and [`tumbling`].
+//! Start with [`source::judge`], which decides what each record is; then [`sessions`] and [`tumbling`], and [`hours`] of sessions.
 
 pub mod avro;
+pub mod hours;
 pub mod rows;
 pub mod sessions;
 pub mod source;

@@ -57,6 +57,21 @@ pub fn minute(key: &[u8], value: &[u8], id: u32) -> Result<(RowKey, Row), String
     Ok((key, row))
 }
 
+/// A pane of the hours, written with schema `id`.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn hour(key: &[u8], value: &[u8], id: u32) -> Result<(RowKey, Row), String> {
+    let key = row_key(key)?;
+    let mut reader = Reader::framed(value, id)?;
+    let mut row = Row::from([("outcome".to_owned(), json!(key.key)), ("hour_ms".to_owned(), json!(key.window_start))]);
+    for field in ["window_end_ms", "sessions", "events", "purchases"] {
+        row.insert(field.to_owned(), json!(reader.long()?));
+    }
+    reader.end()?;
+    Ok((key, row))
+}
+
 /// Appends the line of a pane of the sessions, written with schema `id`.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use engine::types::Millis;
 use sha2::{Digest as _, Sha256};
 use sim::workload::{Expected, LogRecord, Row, RowKey, Shape, SourceEvent, Workload as _};
 
-use super::{sessions::sessions, sums, tumbling::counts};
+use super::{hours::hours, sessions::sessions, sums, tumbling::counts};
 use crate::click::{Click, ClickType, record_key};
 use crate::clickstream::{Clickstream, Settings};
 use crate::pipelines::ClickPipeline;
@@ -221,6 +221,40 @@ fn a_late_record_and_a_duplicate_move_the_watermark_and_a_late_one_is_kept_for_i
 #[test]
 fn ids_are_told_apart_by_partition() {
     check_unique(5, 0, "0:a@0#7 1:a@0#7", "a[0]2");
+}
+
+/// `outcome[window]sessions/events/purchases`, then what is late; windows are 20 wide.
+#[track_caller]
+fn check_hours(bound: i64, lateness: i64, script: &str, answer: &str) {
+    let expected = hours(&shape(bound, lateness), &log(script), 10, 20);
+    let row = |(key, row): (&RowKey, &Row)| {
+        let [sessions, events, purchases] = ["sessions", "events", "purchases"].map(|field| &row[field]);
+        format!("{}[{}]{sessions}/{events}/{purchases}", key.key, key.window_start)
+    };
+    let late = expected.late.keys().map(|(partition, offset, time)| format!("late {partition}/{offset}@{time}"));
+    let words: Vec<String> = expected.table.iter().map(row).chain(late).collect();
+    assert_eq!(words.join(" "), answer, "hours of {script}");
+}
+
+#[test]
+fn a_session_counts_in_the_hour_of_the_last_moment_that_could_have_joined_it() {
+    check_hours(5, 0, "0:a@0", "bounced[0]1/1/0");
+    // The pane of 9 is of 19, that of 10 is of 20; that of -11 is of -1.
+    check_hours(5, 0, "0:a@9 1:b@10", "bounced[0]1/1/0 bounced[20]1/1/0");
+    check_hours(5, 0, "0:a@-11", "bounced[-20]1/1/0");
+}
+
+#[test]
+fn what_became_of_a_session_decides_where_it_counts() {
+    check_hours(5, 0, "0:a@0 0:b@1 0:b@2 0:c@3!3 0:d@4!3 0:d@5", "bounced[0]1/1/0 browsed[0]1/2/0 converted[0]2/3/2");
+}
+
+#[test]
+fn a_session_that_grows_counts_once_and_leaves_no_row_behind() {
+    // The second click comes when the first one's pane is out: w = 25 - 0, and 10 is on time until 21 + 30.
+    check_hours(0, 30, "0:a@0 0:b@25 0:a@10", "bounced[20]1/1/0 browsed[20]1/2/0");
+    // Late by one: it stays a session of one.
+    check_hours(0, 30, "0:a@0 0:=51 0:a@10", "bounced[0]1/1/0 late 0/2@10");
 }
 
 #[test]

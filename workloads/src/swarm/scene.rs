@@ -4,6 +4,8 @@
 //! the partitions past the ends of these users' sessions, and a good while later, in time by the allowed lateness, events
 //! that give a session an earlier start or make one of two. Then the old row's key is not the new one's, and only a
 //! retraction removes it. In the run's main part the own watermark mostly passes the allowed lateness between two commits.
+//! Where other windows read the panes, some sessions change as late as a session can: what a task has announced by then is
+//! just below the pane that it takes back.
 //!
 //! Invariant: what comes late here is accepted, whichever partition it goes to: none is past `beyond`.
 
@@ -38,6 +40,9 @@ impl Swarm<'_> {
             if self.knobs.has(EventKind::BridgesEmitted) {
                 self.bridge_of_emitted(at_ms, gap, lateness, beyond);
             }
+            if self.onward {
+                self.last_moment(at_ms, gap, lateness, beyond);
+            }
         }
         for partition in 0..self.shape.partitions {
             self.at(at_ms + 1, Moment::Mark { partition, watermark: beyond });
@@ -62,6 +67,21 @@ impl Swarm<'_> {
         // More than a gap before the second, at most one before the event between them.
         let first = self.draw.between(between - gap, second - gap - 1);
         self.enact(at_ms, "join", [first, second], between);
+    }
+
+    /// A session that ended long before `beyond`, and an event that goes on with it in the last moment in which it is
+    /// accepted: by `beyond` the pane lies more than a gap back, and less than that and the lateness. Half of the time the
+    /// event also links it to a session after it.
+    fn last_moment(&mut self, at_ms: u64, gap: i64, lateness: i64, beyond: i64) {
+        let third = lateness / 3 - 1;
+        let spare = self.draw.between(0, third);
+        let late = beyond - gap - lateness + spare;
+        let last = late - self.draw.between((gap - lateness + spare + 1).max(1), gap);
+        // Nothing that is sent before the markers may carry a partition so far that one of these sessions were late.
+        let (from, to) = ((last + gap + 1).max(late), (late + gap).min(beyond - gap - 1));
+        let links = self.draw.chance(1, 2) && from <= to;
+        let other = if links { self.draw.between(from, to) } else { last - self.draw.between(0, spare) };
+        self.enact(at_ms, "last", [last, other], late);
     }
 
     fn enact(&mut self, at_ms: u64, prefix: &str, out: [i64; 2], late: i64) {

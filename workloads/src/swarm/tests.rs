@@ -4,11 +4,15 @@ use engine::types::Millis;
 use proptest::prelude::*;
 use sim::workload::{Draw, END_OF_INPUT, EventKind, Knobs, LogRecord, Shape, SourceEvent};
 
-use super::{Windows, generate};
+use super::{Subject, Windows, generate};
 use crate::expected::{sessions::sessions, tumbling::counts};
 
 const SESSIONS: Windows = Windows::Sessions { gap: 30 * 60_000 };
 const MINUTES: Windows = Windows::Tumbling { size: 60_000 };
+
+fn of(windows: Windows, horizon: Option<i64>) -> Subject {
+    Subject { windows, horizon, onward: false }
+}
 
 fn shape(partitions: i32, keyed_by_record: bool, bound: i64, lateness: i64) -> Shape {
     let (bound, allowed_lateness) = (Millis(bound), Millis(lateness));
@@ -46,8 +50,8 @@ proptest! {
         let windows = if minutes { MINUTES } else { SESSIONS };
         let mut draw = Draw::new(seed, "knobs");
         let knobs = Knobs::draw(&mut draw, 10_000);
-        let events = generate(windows, Some(150_000), &knobs, &shape, &mut Draw::new(seed, "events"));
-        prop_assert_eq!(&events, &generate(windows, Some(150_000), &knobs, &shape, &mut Draw::new(seed, "events")));
+        let events = generate(of(windows, Some(150_000)), &knobs, &shape, &mut Draw::new(seed, "events"));
+        prop_assert_eq!(&events, &generate(of(windows, Some(150_000)), &knobs, &shape, &mut Draw::new(seed, "events")));
         prop_assert!(events.is_sorted_by_key(|event| event.at_ms));
         for partition in 0..partitions {
             let marks = events.iter().filter(|event| event.partition == partition).map(SourceEvent::watermark);
@@ -83,7 +87,7 @@ proptest! {
         let shape = shape(3, keyed, 30_000, if after_emission { 30_000 } else { 0 });
         // Chance may put every try of a kind into a silent partition, hence several runs of one setting.
         let seen: BTreeSet<EventKind> = (0..4)
-            .flat_map(|run| kinds_of(&generate(windows, Some(150_000), &knobs, &shape, &mut Draw::new(seed ^ run, "events"))))
+            .flat_map(|run| kinds_of(&generate(of(windows, Some(150_000)), &knobs, &shape, &mut Draw::new(seed ^ run, "events"))))
             .collect();
         prop_assert!(seen.contains(&kind), "{} of {:?} in {:?}", kind, windows, seen);
     }
@@ -97,15 +101,46 @@ proptest! {
         knobs.events = knobs.events.max(2);
         knobs.kinds.insert(kind);
         let shape = shape(partitions, keyed, 30_000, lateness);
-        let events = generate(SESSIONS, None, &knobs, &shape, &mut Draw::new(seed, "events"));
+        let events = generate(of(SESSIONS, None), &knobs, &shape, &mut Draw::new(seed, "events"));
         prop_assert!(kinds_of(&events).contains(&kind), "{kind} is not in {knobs:?}");
+    }
+
+    #[test]
+    fn where_other_windows_read_the_panes_one_is_taken_back_as_late_as_a_pane_can_be(
+        seed: u64, partitions in 1..5i32, lateness in 8..3_000_000i64,
+    ) {
+        const GAP: i64 = 30 * 60_000;
+        let mut knobs = Knobs::draw(&mut Draw::new(seed, "knobs"), 1_500);
+        knobs.events = knobs.events.max(2);
+        knobs.kinds.insert(EventKind::ExtendsEmitted);
+        let shape = shape(partitions, true, 30_000, lateness);
+        let subject = Subject { onward: true, ..of(SESSIONS, None) };
+        let events = generate(subject, &knobs, &shape, &mut Draw::new(seed, "events"));
+        let marks = events.iter().filter_map(SourceEvent::watermark).filter(|mark| *mark != END_OF_INPUT);
+        let beyond = marks.max().expect("the scenes have markers");
+        let mut users: BTreeMap<&[u8], Vec<i64>> = BTreeMap::new();
+        for event in &events {
+            if let Some(key) = event.key.as_deref().filter(|key| key.starts_with(b"last-")) {
+                prop_assert!(!event.kinds.contains(&EventKind::Late), "{event:?}");
+                users.entry(key).or_default().push(event.timestamp);
+            }
+        }
+        prop_assert!(!users.is_empty());
+        for (user, times) in users {
+            let late = *times.last().expect("an event");
+            let before = times.iter().copied().filter(|time| *time < late).max().expect("a session before it");
+            // Its pane is of before + gap, and what may be announced by then is beyond - gap - lateness.
+            let pane = before + GAP;
+            prop_assert!(late - before <= GAP, "{:?}: {times:?} by {beyond}", user);
+            prop_assert!((beyond - GAP - lateness..beyond - GAP).contains(&pane), "{:?}: {times:?} by {beyond}", user);
+        }
     }
 
     #[test]
     fn without_knobs_nothing_is_late_or_poisoned_or_twice(seed: u64, keyed: bool, minutes: bool) {
         let windows = if minutes { MINUTES } else { SESSIONS };
         let knobs = Knobs { events: 100, keys: 4, span_ms: 10_000, kinds: BTreeSet::new() };
-        let events = generate(windows, Some(150_000), &knobs, &shape(3, keyed, 30_000, 0), &mut Draw::new(seed, "events"));
+        let events = generate(of(windows, Some(150_000)), &knobs, &shape(3, keyed, 30_000, 0), &mut Draw::new(seed, "events"));
         let seen = kinds_of(&events);
         for kind in [EventKind::Late, EventKind::Poison, EventKind::Duplicate, EventKind::OutOfOrder, EventKind::Burst] {
             prop_assert!(!seen.contains(&kind), "{}", kind);

@@ -215,7 +215,13 @@ impl Args {
     fn plan(&self) -> anyhow::Result<Plan> {
         let workload = pipelines::one(&self.pipeline)?;
         let summed = Summed::of(&self.pipeline).ok_or_else(|| {
-            Usage(format!("there are no expected sums for `{}`, so no speed could be shown", self.pipeline))
+            let measured: Vec<&str> =
+                pipelines::all().iter().map(|all| all.name()).filter(|name| Summed::of(name).is_some()).collect();
+            Usage(format!(
+                "the generator knows no sums of `{}`, so no speed could be shown; it knows those of {}",
+                self.pipeline,
+                measured.join(", ")
+            ))
         })?;
         if self.events == Some(0) {
             return Err(Usage("--events 0 leaves nothing to measure".to_owned()).into());
