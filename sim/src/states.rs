@@ -24,12 +24,15 @@ const fn must(name: &'static str, meaning: &'static str) -> State {
     State { name, meaning, required: true }
 }
 
+/// Bytes that are written and not synced when the broker dies.
+pub const WRITTEN_AND_UNSYNCED: &str = "crash-between-write-and-sync";
+
 /// Every state, by what it is about.
 pub const ALL: &[State] = &[
     // A process ends between two steps.
     must("crash-between-flush-and-commit", "A task dies with outputs in its transaction and nothing decided."),
     must("crash-between-decision-and-end", "The broker dies after a decision, with markers still to write."),
-    must("crash-between-write-and-sync", "The broker dies with bytes written and nobody told."),
+    must(WRITTEN_AND_UNSYNCED, "The broker dies with bytes written and nobody told."),
     rare("crash-between-sync-and-answer", "The broker dies with bytes durable and nobody told."),
     rare("crash-while-rolling", "The broker dies between two segments, or beside a new recovery point."),
     rare("crash-around-trim", "A process dies while the beginning of a log goes away."),
@@ -143,7 +146,7 @@ pub fn of_crash(point: Point) -> &'static str {
             "crash-between-decision-and-end"
         }
         Point::TxnTakenOver | Point::TxnTimedOut => "crash-around-timeout-or-takeover",
-        Point::LogWritten => "crash-between-write-and-sync",
+        Point::LogWritten => WRITTEN_AND_UNSYNCED,
         Point::LogSynced => "crash-between-sync-and-answer",
         Point::LogBeforeRoll | Point::LogRolled | Point::LogIndexWritten | Point::LogRecoveryPointWritten => {
             "crash-while-rolling"

@@ -185,6 +185,13 @@ impl SimDisk {
         self.lock().inodes.values().map(|inode| (inode.data.len() - inode.synced) as u64).sum()
     }
 
+    /// Whether a log holds bytes that were written and not synced.
+    pub fn has_unsynced_log(&self) -> bool {
+        let state = self.lock();
+        let mut logs = state.live.iter().filter(|(path, _)| path.extension().is_some_and(|ending| ending == "log"));
+        logs.any(|(_, inode)| state.inodes.get(inode).is_some_and(|inode| inode.data.len() > inode.synced))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

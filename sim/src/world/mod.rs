@@ -262,7 +262,11 @@ impl<'a> World<'a> {
             let host = request.host.parse().unwrap_or_else(|error| panic!("a point names a host: {error}"));
             match self.promises.remove(&request.id) {
                 Some(Promise::Crash { kind, down_ms }) => {
-                    self.reach(states::of_crash(request.point));
+                    let state = states::of_crash(request.point);
+                    // The disk tells of that, at whatever moment it comes.
+                    if state != states::WRITTEN_AND_UNSYNCED {
+                        self.reach(state);
+                    }
                     self.diary.because(format!("at {}", request.point.name()));
                     self.take_down(host, kind, down_ms);
                 }
@@ -465,9 +469,13 @@ impl<'a> World<'a> {
                 Fate::PowerCut { draw }
             }
         };
+        let unsynced = host == Host::Broker && state.env.disk().has_unsynced_log();
         let losses = state.env.crash(&mut self.sim, fate);
         if host == Host::Broker {
             let files = state.env.disk().files();
+            if unsynced {
+                self.reach(states::WRITTEN_AND_UNSYNCED);
+            }
             if losses.names > 0 {
                 self.reach("unsynced-names-lost");
             }
