@@ -9,10 +9,8 @@ use std::time::Instant;
 use engine::env::real::threads;
 use workloads::clickstream::{ClickRecord, Clickstream, Settings};
 
-use crate::sums::{Summed, Sums};
+use crate::sums::{MINUTE_MS, SESSION_GAP_MS, Summed, Sums};
 
-const SESSION_GAP_MS: i64 = 30 * 60_000;
-const MINUTE_MS: i64 = 60_000;
 const NEVER: i64 = i64::MIN / 2;
 
 /// The seconds of the loop alone, and what it adds up to. `None`: there is no bare loop for this.

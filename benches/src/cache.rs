@@ -1,6 +1,6 @@
-//! Emptying the page cache of a log, so that a replay is cold; and making sure.
+//! Emptying the page cache of a log, so that a replay is cold, or filling it, so that it is warm; and making sure.
 //!
-//! In: a directory. Out: whether none of its files' pages is in memory. Pages that are not synced cannot be dropped, so
+//! In: directories. Out: how much of their files is in memory. Pages that are not synced cannot be dropped, so
 //! every file is synced first. Verified with util-linux's `fincore`, which maps the files and asks `mincore`: a look that
 //! reads nothing, where a probing read would start read-ahead and warm what it looks at. Where the kernel keeps pages, or
 //! there is no `fincore`, the caller is told that there is no cold run to be had.
@@ -24,6 +24,23 @@ pub fn empty(dir: &Path) -> io::Result<bool> {
         fadvise(&file, 0, None, Advice::DontNeed)?;
     }
     Ok(resident_bytes(&files) == Some(0))
+}
+
+/// Reads every file below `dirs`; answers which share of their bytes is in memory then. `None` when that cannot be told.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn fill(dirs: &[PathBuf]) -> io::Result<Option<f64>> {
+    let mut files = Vec::new();
+    for dir in dirs {
+        files.extend(self::files(dir)?);
+    }
+    let mut bytes = 0;
+    for path in &files {
+        bytes += io::copy(&mut File::open(path)?, &mut io::sink())?;
+    }
+    // Whole pages are counted, so of small files more may be there than they hold.
+    Ok(resident_bytes(&files).map(|resident| (resident as f64 / bytes.max(1) as f64).min(1.0)))
 }
 
 /// The files below `dir`, sorted.

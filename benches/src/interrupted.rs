@@ -4,8 +4,10 @@
 //! sums, which must be those of a replay that nobody disturbed.
 //!
 //! The first part is a process of its own that ends by SIGKILL at a random moment in the middle third of the time that a
-//! replay takes, but not before every task has had two commits answered: there must be something to go on from. The second is the same command for the same version of the pipeline: it recovers the log, takes the
-//! transactions over, and goes on from the last commit. Its time counts from the moment it is started.
+//! replay takes, but not before two commits a partition were answered, and it counts only if each partition had one: there
+//! must be something to go on from. The second is the same command for the same version of the pipeline: it recovers the
+//! log, takes the transactions over, and goes on from the last commit: what it reads and what was committed before it
+//! began are together every event, once. Its time counts from the moment it is started.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +21,7 @@ use crate::replay::ReplayOutcome;
 
 /// How often a replay may end before it is killed.
 const TRIES: u32 = 5;
-/// Commits of a task before the kill. The first is due at once and holds next to nothing.
+/// Commits of a partition's task before the kill, on average. The first is due at once and holds next to nothing.
 const COMMITS: u64 = 2;
 
 /// Kills one replay and starts it again. `versions` are taken from `version` up, one a try.
@@ -42,8 +44,8 @@ pub fn kill_once(
         let mut second = launcher.start(&plan.replay_phase(*version, false, false))?;
         let (spawned, started) = (second.spawned, second.wait_for_start()?);
         let PhaseOutcome::Replay(outcome) = second.outcome()? else { bail!("a replay answered with something else") };
-        if outcome.events == 0 {
-            // Everything was committed, only the output was not read back yet.
+        // Everything was committed and only the output not read back yet, or a task had no commit: it proves nothing.
+        if outcome.events == 0 || !outcome.all_begun {
             continue;
         }
         let restart = started - spawned;
@@ -60,7 +62,7 @@ pub fn kill_once(
         };
         return Ok((kill, outcome));
     }
-    bail!("{TRIES} replays were done before they could be killed half way: take more --events");
+    bail!("{TRIES} replays were done, or had not begun with each partition, when they were to be killed: take more --events");
 }
 
 /// Between a third and two thirds, by the clock's last digits.

@@ -1,7 +1,7 @@
 //! Where a figure was measured: the machine, the build, what this process has used.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -89,14 +89,19 @@ pub fn limit_cores(count: usize) -> std::io::Result<()> {
     Ok(sched_setaffinity(None, &few)?)
 }
 
+/// The directories of a topic's partitions below a broker's data directory.
+pub fn topic_dirs(data_dir: &Path, topic: &str, partitions: i32) -> Vec<PathBuf> {
+    (0..partitions).map(|partition| data_dir.join(format!("{topic}-{partition}"))).collect()
+}
+
 /// Bytes of the segment files of a topic's partitions below a broker's data directory.
 ///
 /// # Errors
 /// When a directory cannot be read.
-pub fn topic_bytes(data_dir: &std::path::Path, topic: &str, partitions: i32) -> std::io::Result<u64> {
+pub fn topic_bytes(data_dir: &Path, topic: &str, partitions: i32) -> std::io::Result<u64> {
     let mut bytes = 0;
-    for partition in 0..partitions {
-        for entry in std::fs::read_dir(data_dir.join(format!("{topic}-{partition}")))? {
+    for dir in topic_dirs(data_dir, topic, partitions) {
+        for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
             if entry.path().extension().is_some_and(|extension| extension == "log") {
                 bytes += entry.metadata()?.len();

@@ -73,15 +73,20 @@ pub fn run(
             if spec.cold && !cache::empty(data_dir)? {
                 return Ok(PhaseOutcome::StillWarm);
             }
+            let workload = workload(&spec.pipeline)?;
+            let pipeline = workload.pipeline(&shape(spec))?;
+            let resident = match spec.cold {
+                true => None,
+                false => cache::fill(&machine::topic_dirs(data_dir, workload.source_topic(), spec.partitions))?,
+            };
             let mut env = real::env(EnvOptions::default());
             if spec.tell {
                 env = env.with_points(Arc::new(Milestones(say)));
             }
-            let workload = workload(&spec.pipeline)?;
-            let pipeline = workload.pipeline(&shape(spec))?;
             let (version, threads) = (spec.version, spec.threads);
             let started = || say(STARTED);
-            Ok(PhaseOutcome::Replay(replay::run(&env, data_dir, &workload, pipeline, version, threads, started)?))
+            let outcome = replay::run(&env, data_dir, &workload, pipeline, version, threads, started)?;
+            Ok(PhaseOutcome::Replay(ReplayOutcome { resident, ..outcome }))
         }
     }
 }

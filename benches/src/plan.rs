@@ -124,8 +124,8 @@ impl Plan {
         }
         for (kill, replay) in &killed {
             // What was committed before the kill is not read again.
-            assert!(kill.commits_before > 0, "a replay was killed before its first commit");
-            self.check(replay, replay.events < self.dataset.events, table)?;
+            assert!(kill.events_left < self.dataset.events, "all was read again, with {} before", replay.events_before);
+            self.check(replay, replay.events_before + replay.events == self.dataset.events, table)?;
         }
         let latency = merged(&ingests);
         let mut report = self.report(&ingests, &warm, cold.as_deref(), log_bytes, &latency);
@@ -180,7 +180,10 @@ impl Plan {
             return Ok(());
         }
         Err(WrongOutput {
-            found: format!("{} events gave {:?}, checksum {}", replay.events, replay.sums, replay.output_checksum),
+            found: format!(
+                "{} events after {} gave {:?}, checksum {}",
+                replay.events, replay.events_before, replay.sums, replay.output_checksum
+            ),
             expected: format!("{} events to give {sums:?}, checksum {checksum}", self.dataset.events),
         })
     }
@@ -267,6 +270,7 @@ fn replay_runs(runs: &[ReplayOutcome], log_bytes: u64) -> ReplayRuns {
         cpu_s: runs.iter().map(|run| run.cpu_s).collect(),
         peak_rss_bytes: runs.iter().map(|run| run.peak_rss_bytes).max().unwrap_or(0),
         peak_rss_bytes_per_run: runs.iter().map(|run| run.peak_rss_bytes).collect(),
+        resident_share: runs.iter().filter_map(|run| run.resident).collect(),
     }
 }
 

@@ -81,6 +81,12 @@ impl Launcher {
     }
 }
 
+/// Has this process killed when the one that started it ends: a phase that nobody waits for would disturb the next. A wish:
+/// where the system has no way to say so, it runs to its end.
+pub fn end_with_parent() {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+}
+
 impl Running {
     /// Waits until the clock of the phase starts, or until it is clear that it never will.
     ///
@@ -103,11 +109,11 @@ impl Running {
         serde_json::from_str(&rest).with_context(|| format!("a phase answered with what is no outcome: {rest:?}"))
     }
 
-    /// Kills the process as a power switch would, at `due`, or later: once it has said that `commits` were answered. `None`
-    /// when it had ended before.
+    /// Kills the process with SIGKILL at `due`, or later: once it has said that `commits` were answered. `None` when it had
+    /// ended before.
     ///
     /// # Errors
-    /// When the phase had failed by itself.
+    /// When the phase had failed by itself, or somebody else killed it.
     pub fn kill_at(mut self, due: Instant, commits: u64) -> anyhow::Result<Option<Passed>> {
         let (sender, lines) = mpsc::channel();
         let stdout = self.stdout;
@@ -127,12 +133,13 @@ impl Running {
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
-        if passed.commits >= commits && Instant::now() >= due {
+        let killed = passed.commits >= commits && Instant::now() >= due;
+        if killed {
             self.child.kill().context("failed to kill a phase")?;
         }
         let status = self.child.wait().context("failed to wait for a phase that was killed")?;
         match (status.signal(), status.success()) {
-            (Some(9), _) => {
+            (Some(9), _) if killed => {
                 // What it said until the last moment.
                 lines.iter().for_each(|line| passed.hear(&line));
                 reading.join().map_err(|_| anyhow!("the thread that heard a phase panicked"))?;

@@ -16,6 +16,7 @@ use engine::env::Env;
 use engine::env::real::threads;
 use engine::stream::worker::{Stop, Until, WorkerSettings, WorkerSummary, prepare, run_spread};
 use engine::stream::{Deployment, Pipeline};
+use engine::types::{Offset, TopicPartition};
 use serde::{Deserialize, Serialize};
 use sim::workload::Workload;
 
@@ -28,6 +29,12 @@ pub struct ReplayOutcome {
     pub events: u64,
     pub seconds: f64,
     pub cpu_s: f64,
+    /// Of the source's bytes, the share that was in memory before it began; `None` for a cold one, and where nobody can tell.
+    pub resident: Option<f64>,
+    /// Events that were committed before it began: of an instance before it.
+    pub events_before: u64,
+    /// Of every partition of the source, whether anything was.
+    pub all_begun: bool,
     /// Opening and recovering the log, before the clock starts.
     pub recovery_s: f64,
     pub commits: u64,
@@ -71,6 +78,11 @@ pub fn run(
         let recovery_s = began.elapsed().as_secs_f64();
         prepare(&client, &deployment).await?;
 
+        let group = deployment.group();
+        let source: Vec<TopicPartition> = (0..deployment.pipeline.source().partitions)
+            .map(|partition| TopicPartition::new(deployment.source_topic(), partition))
+            .collect();
+        let before = client.committed_offsets(&group, &source, true).await?;
         started();
         let (started, cpu_before) = (Instant::now(), machine::cpu_seconds());
         let settings = WorkerSettings::default();
@@ -86,6 +98,10 @@ pub fn run(
             events: source_events(&summary),
             seconds,
             cpu_s,
+            resident: None,
+            // Nothing but events is below a source's end marker, and one offset is one event.
+            events_before: before.iter().flatten().map(|offset| offset.0 as u64).sum(),
+            all_begun: before.iter().all(|offset| offset.is_some_and(|offset| offset > Offset::ZERO)),
             recovery_s,
             commits: summary.commits(),
             peak_rss_bytes,

@@ -6,8 +6,8 @@ use workloads::expected::sums;
 
 use crate::dataset::Dataset;
 
-const SESSION_GAP_MS: i64 = 30 * 60_000;
-const MINUTE_MS: i64 = 60_000;
+pub(crate) const SESSION_GAP_MS: i64 = 30 * 60_000;
+pub(crate) const MINUTE_MS: i64 = 60_000;
 
 /// The sums of final panes, by name.
 pub type Sums = BTreeMap<String, i64>;

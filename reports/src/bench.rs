@@ -117,6 +117,9 @@ pub struct ReplayRuns {
     /// Of every run.
     #[serde(default)]
     pub peak_rss_bytes_per_run: Vec<u64>,
+    /// Of every warm run: which share of the source's bytes was in memory before it began, as `fincore` counts it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resident_share: Vec<f64>,
 }
 
 impl ReplayRuns {

@@ -44,11 +44,6 @@ impl Spread {
             upper_quartile: self.upper_quartile * factor,
         }
     }
-
-    /// Whether the middle halves of the two have a value in common.
-    pub fn overlaps(self, other: Spread) -> bool {
-        self.lower_quartile <= other.upper_quartile && other.lower_quartile <= self.upper_quartile
-    }
 }
 
 /// Between the two values nearest to that share of them; of at least one.

@@ -29,7 +29,7 @@ pub fn baseline(comparison: &Comparison) -> String {
     rows.extend(comparison.rows.iter().filter_map(row));
     text.push_str(&aligned(&rows, true));
     if comparison.rows.iter().any(|row| row.outcome == Outcome::WithinSpread) {
-        text.push_str("\n  within the spread: worse than the limit, but the runs overlap; more --runs would tell\n");
+        text.push_str("\n  within the spread: worse than the limit, but the baseline has such a run too; more --runs would tell\n");
     }
     text
 }

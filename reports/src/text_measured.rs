@@ -77,6 +77,9 @@ pub fn bench(report: &BenchReport) -> String {
     );
     let warm = &report.replay.warm;
     line("replay warm", spread(&warm.events_per_s));
+    if let Some(least) = warm.resident_share.iter().copied().min_by(f64::total_cmp).filter(|share| *share < 0.999) {
+        line("  in memory", format!("{:.1} % of the source before the start: not warm", least * 100.0));
+    }
     line("  bytes", format!("{} MB/s", per_million(median(&warm.bytes_per_s))));
     line("  cpu", format!("{:.1} s", median(&warm.cpu_s)));
     line("  peak memory", format!("{} MiB", warm.peak_rss_bytes >> 20));
@@ -85,20 +88,22 @@ pub fn bench(report: &BenchReport) -> String {
     }
     match &report.replay.cold {
         Some(cold) => line("replay cold", spread(&cold.events_per_s)),
-        None => line("replay cold", "not measured: the page cache could not be emptied".to_owned()),
+        None => line("replay cold", "not measured: the page cache could not be emptied, or there is no fincore to make sure".to_owned()),
     }
     if let Some(recovery) = &report.recovery {
         let (killed, back) = killed(recovery);
         line("replay killed", killed);
         line("  back", back);
     }
-    line("ratio", format!("{:.1} : 1, replay to ingest", report.ratio_replay_to_ingest));
+    if report.rate.is_none() {
+        line("ratio", format!("{:.1} : 1, replay to ingest", report.ratio_replay_to_ingest));
+    }
     if report.keys > 0 {
         let each = report.state_bytes_per_key.map(|bytes| format!(", {bytes:.0} bytes each")).unwrap_or_default();
         line("state", format!("{} open keys at the fullest commit{each}", count(report.keys)));
     }
     let (interval, longest) = (report.commit_interval_ms, report.longest_commit_gap_ms);
-    line("commits", format!("{}, due every {interval} ms, at most {longest} ms apart", count(report.commits)));
+    line("commits", format!("{}, at most {longest} ms apart, of {interval} allowed", count(report.commits)));
     line("log", format!("{} MB, codec {}", per_million(report.log_bytes as f64), report.codec));
     line("panes", count(report.panes));
     let sums: Vec<String> = report.output_sums.iter().map(|(name, sum)| format!("{name} {sum}")).collect();
@@ -133,7 +138,7 @@ fn killed(recovery: &Recovery) -> (String, String) {
         }
     };
     let snapshots = match span(|kill| kill.snapshots_before) {
-        none if none == "0" => String::new(),
+        none if none == "0" => ", none of them a snapshot".to_owned(),
         some => format!(", {some} of them snapshots"),
     };
     let (commits, left) = (span(|kill| kill.commits_before), span(|kill| kill.events_left));
@@ -141,14 +146,19 @@ fn killed(recovery: &Recovery) -> (String, String) {
     (format!("{times} after {commits} commits{snapshots}: same checksum, {lost} s lost"), back)
 }
 
-/// `AMD EPYC, 2 cores, Linux 6.18`.
+/// `AMD EPYC, 2 cores, Linux 6.18, ext4 on vda`.
 pub(crate) fn machine(machine: &BTreeMap<String, Value>) -> String {
     let field = |field: &str| match machine.get(field) {
         Some(Value::String(text)) => text.clone(),
         Some(value) => value.to_string(),
         None => "unknown".to_owned(),
     };
-    format!("{}, {} cores, {}", field("cpu"), field("cores"), field("os"))
+    let disk = match machine.get("filesystem").and_then(Value::as_str) {
+        Some(named) if named.starts_with("tmpfs") => format!(", {named}, where a sync costs nothing"),
+        Some(named) => format!(", {named}"),
+        None => String::new(),
+    };
+    format!("{}, {} cores, {}{disk}", field("cpu"), field("cores"), field("os"))
 }
 
 /// `1.23 M events/s, 1.20 to 1.25 over 3 runs`

@@ -17,13 +17,19 @@ RUNS = {
         "minutes": queries.duckdb(queries.DUCKDB_MINUTES),
         "unique-minutes": queries.duckdb(queries.DUCKDB_UNIQUE_MINUTES),
     },
-    "duckdb-two-steps": {"sessions": queries.duckdb(queries.DUCKDB_SESSIONS_TWO_STEPS)},
+    "duckdb-fitted": {
+        "sessions": queries.duckdb(queries.DUCKDB_SESSIONS_FITTED),
+        "unique-minutes": queries.duckdb(queries.DUCKDB_UNIQUE_MINUTES_FITTED),
+    },
     "polars": {
         "sessions": queries.polars(queries.polars_sessions, "streaming"),
         "minutes": queries.polars(queries.polars_minutes, "streaming"),
         "unique-minutes": queries.polars(queries.polars_unique_minutes, "streaming"),
     },
-    "polars-two-steps": {"sessions": queries.polars(queries.polars_sessions_two_steps, "streaming")},
+    "polars-fitted": {
+        "sessions": queries.polars(queries.polars_sessions_fitted, "streaming"),
+        "unique-minutes": queries.polars(queries.polars_unique_minutes_fitted, "streaming"),
+    },
 }
 
 if __name__ == "__main__":

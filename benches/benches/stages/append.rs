@@ -68,7 +68,7 @@ fn places() -> Vec<(&'static str, PathBuf)> {
 }
 
 pub fn log(c: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let runtime = engine::env::real::threads::runtime().expect("a runtime");
     let batch = batch();
     for (name, root) in places() {
         let place = Place::new(&root, name);

@@ -14,6 +14,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let phase: Phase = serde_json::from_str(&args.phase)?;
+    benches::process::end_with_parent();
     let outcome = phase::run(&phase, |name| Ok(pipelines::one(name)?), output::line)?;
     output::json(&outcome)?;
     Ok(Exit::Held)

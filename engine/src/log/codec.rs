@@ -22,6 +22,7 @@ impl Malformed {
     }
 }
 
+/// Of files that have known one form alone.
 const VERSION: u16 = 1;
 
 /// Writes fields, then [`Encoder::finish`].
@@ -29,8 +30,12 @@ pub(super) struct Encoder(Vec<u8>);
 
 impl Encoder {
     pub(super) fn new(magic: &[u8; 4]) -> Encoder {
+        Encoder::versioned(magic, VERSION)
+    }
+
+    pub(super) fn versioned(magic: &[u8; 4], version: u16) -> Encoder {
         let mut bytes = magic.to_vec();
-        bytes.extend_from_slice(&VERSION.to_be_bytes());
+        bytes.extend_from_slice(&version.to_be_bytes());
         Encoder(bytes)
     }
 
@@ -80,6 +85,15 @@ pub(super) struct Decoder<'a>(&'a [u8]);
 impl<'a> Decoder<'a> {
     /// Checks checksum, magic and version.
     pub(super) fn new(magic: &[u8; 4], bytes: &'a [u8]) -> Result<Decoder<'a>, Malformed> {
+        Ok(Decoder::versioned(magic, VERSION, bytes)?.0)
+    }
+
+    /// Checks checksum, magic, and that the version is `newest` or one before; answers which.
+    pub(super) fn versioned(
+        magic: &[u8; 4],
+        newest: u16,
+        bytes: &'a [u8],
+    ) -> Result<(Decoder<'a>, u16), Malformed> {
         let Some((body, checksum)) = bytes.split_last_chunk::<4>() else {
             return Err(Malformed::new("size", "at least 10", bytes.len()));
         };
@@ -93,10 +107,10 @@ impl<'a> Decoder<'a> {
         };
         let mut decoder = Decoder(rest);
         let version = decoder.take("version", Buf::try_get_u16)?;
-        if version != VERSION {
-            return Err(Malformed::new("version", VERSION, version));
+        if !(1..=newest).contains(&version) {
+            return Err(Malformed::new("version", format!("at most {newest}"), version));
         }
-        Ok(decoder)
+        Ok((decoder, version))
     }
 
     fn take<T, E>(
@@ -146,10 +160,6 @@ impl<'a> Decoder<'a> {
             items.push(item(self)?);
         }
         Ok(items)
-    }
-
-    pub(super) fn is_at_end(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// Nothing may follow the last field.

@@ -18,6 +18,8 @@ pub(super) const LOG_START: &str = "log-start";
 
 const RECOVERY_POINT_MAGIC: &[u8; 4] = b"SGRP";
 const LOG_START_MAGIC: &[u8; 4] = b"SGLS";
+/// The newest form of `log-start`.
+const LOG_START_VERSION: u16 = 2;
 
 /// A segment that will not grow any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,18 +95,39 @@ pub(super) struct LogStart {
 
 impl LogStart {
     pub(super) fn encode(self) -> Vec<u8> {
-        let mut out = Encoder::new(LOG_START_MAGIC);
+        let mut out = Encoder::versioned(LOG_START_MAGIC, LOG_START_VERSION);
         out.offset(self.offset);
         out.timestamp(self.deleted_to);
         out.finish()
     }
 
-    /// A file from before the timestamp was kept ends with the offset.
+    /// Version 1, from before the timestamp was kept, ends with the offset.
     pub(super) fn decode(bytes: &[u8]) -> Result<LogStart, Malformed> {
-        let mut from = Decoder::new(LOG_START_MAGIC, bytes)?;
+        let (mut from, version) = Decoder::versioned(LOG_START_MAGIC, LOG_START_VERSION, bytes)?;
         let offset = from.offset()?;
-        let deleted_to = if from.is_at_end() { Timestamp::MAX } else { from.timestamp()? };
+        let deleted_to = if version == 1 { Timestamp::MAX } else { from.timestamp()? };
         from.end()?;
         Ok(LogStart { offset, deleted_to })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_start_of_the_first_version_is_read_and_knows_no_timestamp() {
+        // `SGLS`, version 1, offset 30, its CRC32C: as it was written before there was a timestamp in it.
+        let mut bytes = b"SGLS\0\x01\0\0\0\0\0\0\0\x1e".to_vec();
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
+        assert_eq!(LogStart::decode(&bytes).unwrap(), LogStart { offset: Offset(30), deleted_to: Timestamp::MAX });
+
+        let now = LogStart { offset: Offset(30), deleted_to: Timestamp(-7) };
+        assert_eq!(LogStart::decode(&now.encode()).unwrap(), now);
+        let mut later = now.encode();
+        later.truncate(later.len() - 4);
+        later[5] = 3;
+        later.extend_from_slice(&crc32c::crc32c(&later).to_be_bytes());
+        assert!(LogStart::decode(&later).unwrap_err().to_string().contains("version"));
     }
 }

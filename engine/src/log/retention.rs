@@ -57,7 +57,10 @@ impl Inner {
         };
         match cut {
             None => whole,
-            Some(segment) => whole.max(self.greatest_within(segment, start).await.unwrap_or(Timestamp::MAX)),
+            Some(segment) => whole.max(self.greatest_within(segment, start).await.unwrap_or_else(|error| {
+                self.env.log(format_args!("what {} deletes may be of any time: {error}", self.dir.display()));
+                Timestamp::MAX
+            })),
         }
     }
 

@@ -494,7 +494,6 @@ impl State {
         offset.min(self.last_stable).max(self.start)
     }
 
-    /// The start has moved durably. Answers the segments that are gone with it; their files may be removed.
     /// See [`super::Log::retained_from`].
     pub(super) fn retained_from(&self, keep: Retention) -> Offset {
         let (active, closed) = self.segments.split_last().expect("a log has an active segment");
@@ -512,6 +511,7 @@ impl State {
         kept.base.max(self.start)
     }
 
+    /// The start has moved durably. Answers the segments that are gone with it; their files may be removed.
     pub(super) fn start_moved(&mut self, to: LogStart) -> Vec<Offset> {
         let start = to.offset;
         assert!(start >= self.start, "the start moved back from {} to {start}", self.start);

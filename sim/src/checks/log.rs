@@ -293,16 +293,17 @@ fn log_start_of(path: &Path, data_dir: &Path) -> Option<(String, i32)> {
     Some((topic.to_owned(), partition.parse().ok()?))
 }
 
-/// `SGLS`, u16 version = 1, i64 offset, since lately the greatest timestamp below it as i64, u32 CRC32C of what comes before;
-/// big endian.
+/// `SGLS`, u16 version, i64 offset, in version 2 the greatest timestamp below it as i64, u32 CRC32C of what comes before; big
+/// endian.
 fn read_log_start(bytes: &[u8]) -> Result<i64, String> {
     let (body, crc) = bytes.split_last_chunk::<4>().ok_or("it is too short")?;
     if u32::from_be_bytes(*crc) != crc32c(body) {
         return Err("its CRC is wrong".to_owned());
     }
-    let fields = body.strip_prefix(b"SGLS\0\x01").filter(|rest| [8, 16].contains(&rest.len()));
-    let offset = fields.and_then(|rest| <[u8; 8]>::try_from(&rest[..8]).ok());
-    offset.map(i64::from_be_bytes).ok_or_else(|| format!("{} is no start of version 1", body.escape_ascii()))
+    let first = body.strip_prefix(b"SGLS\0\x01").filter(|rest| rest.len() == 8);
+    let second = body.strip_prefix(b"SGLS\0\x02").filter(|rest| rest.len() == 16);
+    let offset = first.or(second).and_then(|rest| <[u8; 8]>::try_from(&rest[..8]).ok());
+    offset.map(i64::from_be_bytes).ok_or_else(|| format!("{} is no start of version 1 or 2", body.escape_ascii()))
 }
 
 /// (first offset, bytes), in order.

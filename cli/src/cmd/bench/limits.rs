@@ -19,7 +19,7 @@ use crate::units;
 #[command(next_help_heading = "Limits (exit 3 when one fails)")]
 pub struct Flags {
     /// Compare with the document that an earlier `segno bench --json` printed. A median that is worse by more than
-    /// --max-regression fails, unless the middle halves of the runs overlap
+    /// --max-regression fails, unless a run of the baseline was as bad
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 
@@ -47,7 +47,7 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_memory: Option<u64>,
 
-    /// Time that a replay which is killed may lose (with --kill)
+    /// Time that no replay which is killed may lose more than (with --kill)
     #[arg(long, value_name = "TIME", value_parser = units::duration, requires = "kill")]
     max_lost: Option<Duration>,
 }

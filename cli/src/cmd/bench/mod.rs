@@ -101,8 +101,9 @@ Examples:
 
 The folder of the run holds run.json (every figure) and latency.hgrm (percentiles, ms, for HdrHistogram's plotter).
 
-A limit is judged by the median. With --baseline a figure that is worse by more than --max-regression fails only if the \
-middle halves of the runs do not overlap: what lies within the spread is shown as such. Latency is compared only at a --rate. \
+A rate is judged by its median, memory and what a kill costs by the worst run, latency by all runs together. With --baseline \
+a median that is worse by more than --max-regression fails, unless a run of the baseline was as bad: then it is shown as \
+within the spread. Latency is compared only at a --rate. \
 What the baseline judges and this run did not measure fails too. Unlike runs are refused (exit 2), and so are unlike \
 machines without --any-machine. A sweep leaves sweep.csv, sweep.json \
 and sweep.svg in its folder.";
@@ -226,7 +227,11 @@ impl Args {
         if self.events == Some(0) {
             return Err(Usage("--events 0 leaves nothing to measure".to_owned()).into());
         }
-        let threads = self.threads.map_or_else(threads::cores, NonZeroUsize::get);
+        let cores = threads::cores();
+        let threads = self.threads.map_or(cores, NonZeroUsize::get);
+        if threads > cores {
+            return Err(Usage(format!("--threads {threads} needs as many cores, and there are {cores} here")).into());
+        }
         Ok(Plan {
             pipeline: self.pipeline.clone(),
             summed,

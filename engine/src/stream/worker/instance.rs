@@ -38,8 +38,8 @@ pub struct TaskSummary {
     pub commits: u64,
     /// Instances after the first.
     pub restarts: u64,
-    /// The longest from the start of one commit to the start of the next while there was something to commit: the interval,
-    /// and how late the latest was.
+    /// The longest that something waited to be committed: from the start of the commit before, or from when it was there, to
+    /// the start of its own.
     pub longest_commit_gap: Duration,
     /// Waiting for input, while nothing kept the task from processing it.
     pub waiting: Duration,
@@ -164,6 +164,7 @@ impl Cause<'_> {
             next: positions,
             scratch: Vec::new(),
             schemas: Schemas::default(),
+            pending_since: None,
             committed: TaskStats::default(),
             restored: records,
         })
@@ -180,6 +181,8 @@ struct Instance<'a> {
     next: Vec<Offset>,
     scratch: Vec<u8>,
     schemas: Schemas,
+    /// Since when there is something to commit.
+    pending_since: Option<Instant>,
     /// The core's figures at the last commit.
     committed: TaskStats,
     /// Records of the changelog that made the core.
@@ -192,13 +195,12 @@ impl Instance<'_> {
         let settings = self.cause.settings;
         // The first commit is due at once: what comes after a silence should not wait.
         let mut commit_at = Instant::now();
-        let mut pending_since = None;
         loop {
             if self.has_reached_its_end() {
                 return self.finish(summary).await;
             }
             if self.core.pending() {
-                pending_since.get_or_insert_with(Instant::now);
+                self.pending_since.get_or_insert_with(Instant::now);
             }
             mutant!("yields-more-often", {}, tokio::task::yield_now().await);
             let waiting = Instant::now();
@@ -223,12 +225,8 @@ impl Instance<'_> {
                     continue;
                 }
                 Next::Commit => {
-                    let (now, interval) = (Instant::now(), settings.commit_due());
-                    // What comes after a silence has nothing to be late for until it is there.
-                    let due = commit_at.max(pending_since.take().unwrap_or(now));
-                    summary.longest_commit_gap =
-                        summary.longest_commit_gap.max(interval + now.saturating_duration_since(due));
-                    commit_at = now + mutant!("commits-three-times-as-often", interval, interval / 3);
+                    let interval = settings.commit_due();
+                    commit_at = Instant::now() + mutant!("commits-three-times-as-often", interval, interval / 3);
                     self.cut(summary);
                     continue;
                 }
@@ -346,6 +344,9 @@ impl Instance<'_> {
     /// Takes the state of this moment as a cut and begins to commit it.
     fn cut(&mut self, summary: &mut TaskSummary) {
         let cutting = Instant::now();
+        // The first of what waited came right after the cut before, if there was not a silence.
+        let since = self.pending_since.take().unwrap_or(cutting);
+        summary.longest_commit_gap = summary.longest_commit_gap.max(cutting.saturating_duration_since(since));
         let every = self.cause.settings.snapshot_every;
         let snapshot = self.core.tally().due(mutant!("snapshots-twice-as-often", every, (every / 2).max(1)));
         let offsets = self.core.prepare_commit(&mut self.outbox, snapshot);

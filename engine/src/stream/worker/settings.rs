@@ -41,7 +41,7 @@ impl Default for WorkerSettings {
             fetch_bytes: 1 << 20,
             fetch_wait: Duration::from_millis(500),
             flush_bytes: 1 << 20,
-            snapshot_every: 20,
+            snapshot_every: 10,
             txn_timeout: Duration::from_secs(60),
             compression: Compression::None,
             partition_check: Duration::from_secs(5),
