@@ -260,7 +260,7 @@ pub struct Crash {
     pub files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
-/// A task needed `needed`, and the log began at `log_start` by then.
+/// A task needed `needed`, and the log began at `log_start` by then, which is above it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     pub group: String,
@@ -269,6 +269,13 @@ pub struct Gap {
     pub log_start: Offset,
     /// What the run said of it; `None` when it went on as if nothing were missing.
     pub reported: Option<String>,
+}
+
+impl Gap {
+    /// Whether anything is missing: who needs nothing that is gone has another reason to come to no end.
+    pub fn is_one(&self) -> bool {
+        self.needed < self.log_start
+    }
 }
 
 /// A version started at a time, and the source had lost its beginning, or was about to.

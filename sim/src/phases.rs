@@ -214,19 +214,36 @@ impl Phases<'_, '_> {
         if ran_into_it && gave_up(self.world) {
             self.world.reach("retention-under-a-running-replay");
         }
-        evidence.gaps.extend(keys.iter().map(|key| {
-            let gave_up = self.world.board.gave_up(*key);
+        let mut unexplained = Vec::new();
+        for key in keys {
+            let gave_up = self.world.board.gave_up(key);
             let needed = gave_up.as_ref().filter(|_| ran_into_it || from.is_some()).and_then(|gave_up| gave_up.needed);
-            let needed = needed.unwrap_or(Offset::ZERO);
-            Gap {
+            let gap = Gap {
                 group: cut.group(),
                 partition: partition.clone(),
-                needed,
+                needed: needed.unwrap_or(Offset::ZERO),
                 log_start,
                 reported: gave_up.map(|gave_up| gave_up.said),
+            };
+            if gap.is_one() {
+                evidence.gaps.push(gap);
+            } else {
+                unexplained.extend(gap.reported.map(|said| format!("{key} gave up: {said}")));
+                unexplained.push(format!("{partition} starts at {log_start}, and {key} needs it from {}", gap.needed));
             }
-        }));
-        Ok(())
+        }
+        if unexplained.is_empty() {
+            return Ok(());
+        }
+        let (took, stalled) = ((self.world.now_ms() - cut_ms) / 1000, stalled_ms(self.world, cut_ms) / 1000);
+        unexplained.extend(self.missing(cut.version));
+        let message = format!(
+            "version {} was not done {took} s after the cut, and nothing had got further for {stalled} s: {}",
+            cut.version,
+            unexplained.join("; ")
+        );
+        self.world.board.fail("converges", message);
+        Err(Stop::Failed)
     }
 
     /// The third version came to its end: what it wrote is to be compared, too.
