@@ -47,6 +47,14 @@ pub struct Evidence {
     pub cut_short: bool,
 }
 
+impl Evidence {
+    /// Whether nothing was under way any more when the files were taken: every transaction has all of its markers then.
+    pub fn is_at_rest(&self) -> bool {
+        let Liveness { converged, replay_converged, second_replay_missing, .. } = &self.liveness;
+        *converged && *replay_converged && second_replay_missing.is_none() && !self.cut_short
+    }
+}
+
 /// The names of one version of the pipeline: where it wrote what.
 #[derive(Clone, Debug, Default)]
 pub struct RunNames {
@@ -312,4 +320,6 @@ pub struct Liveness {
     /// The replay ended too.
     pub replay_converged: bool,
     pub replay_missing: Vec<String>,
+    /// What a second replay lacked that came to no end; `None` when it did, or there was none.
+    pub second_replay_missing: Option<Vec<String>>,
 }

@@ -68,7 +68,10 @@ impl Phases<'_, '_> {
             let running = |world: &World<'_>| world.board.stage() >= Stage::Running(version);
             if !self.step_until(SETUP_BOUND_MS, running)? {
                 self.fell_short(version, vec![format!("version {version} was not prepared in {SETUP_BOUND_MS} ms")]);
-                return Ok(());
+                if version <= 2 {
+                    return Ok(());
+                }
+                break;
             }
             let now_ms = self.world.now_ms();
             let name = match phase {
@@ -104,9 +107,11 @@ impl Phases<'_, '_> {
                 self.liveness.stalled_virtual_ms = stalled_ms(self.world);
                 let missing = self.missing(version);
                 self.fell_short(version, missing);
-                // The first replay came to its end, and the second did not.
-                self.liveness.replay_converged = false;
-                return Ok(());
+                if version <= 2 {
+                    return Ok(());
+                }
+                // Live and the first replay came to their end, and are asked all that is asked then.
+                break;
             }
             match version {
                 1 => self.liveness.converged = true,
@@ -255,7 +260,8 @@ impl Phases<'_, '_> {
     fn fell_short(&mut self, version: u32, missing: Vec<String>) {
         match version {
             1 => self.liveness.missing = missing,
-            _ => self.liveness.replay_missing = missing,
+            2 => self.liveness.replay_missing = missing,
+            _ => self.liveness.second_replay_missing = Some(missing),
         }
     }
 

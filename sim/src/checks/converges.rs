@@ -8,15 +8,21 @@ const NAME: &str = "converges";
 pub const CHECK: Check = Check {
     name: NAME,
     holds_when: "after healing, commits get further until lag is zero and no transaction is open",
-    examined: |_| 2,
+    examined: |case| {
+        let second =
+            case.evidence.second_replay.is_some() || case.evidence.liveness.second_replay_missing.is_some();
+        2 + u64::from(second)
+    },
     run: check,
 };
 
 fn check(case: &Case<'_>) -> Vec<Violation> {
     let liveness = &case.evidence.liveness;
+    let (second, nothing) = (liveness.second_replay_missing.as_ref(), Vec::new());
     let sides = [
         ("live", liveness.converged, &liveness.missing),
         ("the replay", liveness.replay_converged, &liveness.replay_missing),
+        ("the second replay", second.is_none(), second.unwrap_or(&nothing)),
     ];
     let mut found = Vec::new();
     for (name, converged, missing) in sides {
@@ -74,6 +80,27 @@ mod tests {
                 "live was not done 82 s after healing, and nothing had got further for 60 s: source-0 has a lag of 3; app.1.0-0 is open",
                 "the replay was not done 82 s after healing, and nothing had got further for 60 s: it did not end"
             ]
+        );
+    }
+
+    #[test]
+    fn a_second_replay_that_comes_to_no_end_is_caught_by_itself() {
+        let mut disk = Disk::new();
+        disk.plain(SOURCE, 0, &[event("a", 1, 1), watermark(i64::MAX)]);
+        disk.plain(LIVE_OUT, 0, &[pane("a", 0, 1)]);
+        disk.plain(REPLAY_OUT, 0, &[pane("a", 0, 2)]);
+        let mut evidence = evidence(&disk);
+        evidence.liveness.second_replay_missing = Some(vec!["task 0-0 of version 3 has not committed".into()]);
+        assert_eq!(
+            messages(&super::CHECK, &evidence),
+            [
+                "the second replay was not done 0 s after healing, and nothing had got further for 0 s: task 0-0 of version 3 has not committed"
+            ]
+        );
+        assert_eq!(
+            messages(&super::super::replay_equals_live::CHECK, &evidence).len(),
+            1,
+            "the first replay is compared all the same"
         );
     }
 

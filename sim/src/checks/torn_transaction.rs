@@ -20,8 +20,8 @@ pub const CHECK: Check = Check {
 fn check(case: &Case<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut say = |message: String| found.push(Violation::new(NAME, message));
-    // A run that was stopped in the middle has open transactions, and `converges` or what stopped it says so.
-    let quiescent = case.evidence.liveness.converged && case.evidence.liveness.replay_converged;
+    // A run that did not come to rest has open transactions, and `converges` or what stopped it says so.
+    let quiescent = case.evidence.is_at_rest();
     // The first partition in which each transaction ended, and how.
     let mut ends: BTreeMap<Writer, (bool, String)> = BTreeMap::new();
     for (topic, partition, log) in case.logs.all() {
@@ -110,6 +110,23 @@ mod tests {
             messages(&super::CHECK, &evidence(&disk)),
             ["out[2]: the transaction of producer 5 epoch 0, offsets 0 to 0, has no marker"]
         );
+    }
+
+    #[test]
+    fn what_is_still_under_way_explains_a_marker_that_is_missing_and_nothing_else() {
+        let mut disk = whole();
+        disk.in_transaction("out", 2, (5, 0), &[record(1).value("z")]);
+        let mut evidence = evidence(&disk);
+        evidence.cut_short = true;
+        assert_eq!(messages(&super::CHECK, &evidence), Vec::<String>::new());
+        evidence.cut_short = false;
+        evidence.liveness.second_replay_missing = Some(Vec::new());
+        assert_eq!(messages(&super::CHECK, &evidence), Vec::<String>::new());
+        disk.marker("out", 2, (5, 1), false);
+        evidence.files = disk.files();
+        evidence.cut_short = true;
+        evidence.history.ends = vec![end((5, 0), false, Some(3))];
+        assert_eq!(messages(&super::CHECK, &evidence).len(), 2);
     }
 
     #[test]
