@@ -43,7 +43,7 @@ pub struct Evidence {
     /// What a third version left that came to its end, if there was one: it is compared with live like the replay.
     pub second_replay: Option<AfterGap>,
     pub liveness: Liveness,
-    /// The run was stopped where it was: a transaction may be concluded in one partition and not yet in another.
+    /// The run was stopped before this was taken: a transaction may be concluded in one partition and not yet in another.
     pub cut_short: bool,
 }
 

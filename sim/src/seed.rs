@@ -103,10 +103,10 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
     };
     let mut stopped = phases.run();
     let mut evidence = phases.evidence();
+    evidence.cut_short = stopped.is_err();
     if stopped.is_ok() {
         stopped = phases.run_cut(&mut evidence);
     }
-    evidence.cut_short = matches!(stopped, Err(Stop::Failed | Stop::Host(_)));
     world.freeze_all();
     let mut found: Vec<Violation> =
         world.board.take_failed().into_iter().map(|(property, message)| Violation::new(property, message)).collect();
@@ -114,15 +114,10 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
         found.push(Violation::new("converges", format!("the software of a host ended: {error}")));
     }
     let case = Case::new(&evidence, workload, &plan.shape);
-    match stopped {
-        Ok(()) => found.extend(checks::run_case(&case)),
-        // What an engine gave up on may have its cause in the log. That the run did not end has been said, and what is
-        // promised for its end alone cannot be asked.
-        Err(Stop::Failed | Stop::Host(_)) => {
-            let at_rest = ["converges", "torn-transaction"];
-            found.extend(checks::run_case(&case).into_iter().filter(|found| !at_rest.contains(&found.property)));
-        }
-        Err(Stop::Until) => {}
+    if !matches!(stopped, Err(Stop::Until)) {
+        // What an engine gave up on may have its cause in the log. That the run did not end has been said.
+        let said = |found: &Violation| evidence.cut_short && found.property == "converges";
+        found.extend(checks::run_case(&case).into_iter().filter(|found| !said(found)));
     }
     if let Some(second) = &evidence.second_replay
         && found.is_empty()

@@ -83,8 +83,10 @@ fn polled(case: &Case<'_>) -> u64 {
     case.evidence.history.polls.iter().map(|poll| poll.seen.len() as u64).sum()
 }
 
+/// Whether the readers were given the time to come to the end of what was acknowledged.
 fn settled(case: &Case<'_>) -> bool {
-    case.evidence.liveness.converged && case.evidence.liveness.replay_converged
+    let liveness = &case.evidence.liveness;
+    liveness.converged && liveness.replay_converged && !case.evidence.cut_short
 }
 
 fn said(property: &'static str, messages: Vec<String>) -> Vec<Violation> {
@@ -444,6 +446,7 @@ fn unseen(reading: &Reading<'_>) -> Vec<String> {
 mod tests {
     use engine::types::Offset;
 
+    use super::super::kit;
     use super::*;
     use crate::evidence::{Ack, EndRecord, Moment, Seen};
 
@@ -685,6 +688,15 @@ mod tests {
             ),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn what_was_stopped_had_no_time_to_be_read() {
+        let mut evidence = kit::evidence(&kit::Disk::new());
+        evidence.history = good().send(4, 0, Some(3)).0;
+        assert_eq!(kit::messages(&UNSEEN, &evidence).len(), 1);
+        evidence.cut_short = true;
+        assert_eq!(kit::messages(&UNSEEN, &evidence), Vec::<String>::new());
     }
 
     #[test]
