@@ -92,6 +92,8 @@ mod registry {
         bug("session", "exact-gap-splits", "two events exactly a gap apart are two sessions"),
         bug("session", "absorbed-state-lost", "of two merged sessions the second one's state is lost"),
         bug("session", "change-after-pane-unseen", "a session that changes after its pane is not emitted again"),
+        bug("rejected", "reject-not-written", "a record that cannot be decoded is counted, and written nowhere"),
+        bug("rejected", "reason-left-out", "the entry of a record that cannot be decoded does not say why"),
         bug("dedup", "copy-renews-horizon", "a duplicate's own time counts for the next one"),
         bug("dedup", "ids-purged-early", "a purge forgets ids whose horizon is not over"),
         bug("dedup", "expired-id-still-counts", "an id whose horizon is over makes duplicates until it is purged"),

@@ -61,6 +61,7 @@ pub struct RunNames {
     pub group: String,
     pub out_topic: String,
     pub late_topic: String,
+    pub rejected_topic: String,
     /// Those that carry source records to the owners of their keys; topics of panes are not among them.
     pub repartition_topics: Vec<String>,
     pub pane_topics: Vec<PaneTopic>,
@@ -146,6 +147,7 @@ impl RunNames {
             group: deployment.group(),
             out_topic: deployment.out_topic(),
             late_topic: deployment.late_topic(),
+            rejected_topic: deployment.rejected_topic(),
             repartition_topics: repartition_topics.into_iter().collect(),
             pane_topics: pane_topics.into_iter().collect(),
             tasks,

@@ -240,7 +240,7 @@ const ALL: &[Property] = &[
     },
     Property {
         name: "replay-equals-live",
-        holds_when: "the replay's final table and late set are those of live",
+        holds_when: "the replay's final table, late set and rejected records are those of live",
         why: "It is the promise of a Kappa architecture: one code path, and history is recomputed by reading the log again. If \
               the replay differs, no backfill can be trusted, and no fix of a bug can be rolled out by one.",
         seen: "Jay Kreps, \"Questioning the Lambda Architecture\" (2014) proposes it; KIP-353 (KAFKA-3514) calls Kafka \

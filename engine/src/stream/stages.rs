@@ -158,7 +158,8 @@ impl Side {
     pub fn reject(&self, record: &Record<'_>, error: &DecodeError, ledger: &mut Ledger, out: &mut Outbox) {
         let key = rejected_key(self.partition, record.offset);
         let headers: [(&[u8], Option<&[u8]>); 1] = [(REASON_HEADER.as_bytes(), Some(error.0.as_bytes()))];
-        out.push(&self.rejected, record.timestamp, Some(&key), record.value, &headers);
+        let headers: &[(&[u8], Option<&[u8]>)] = mutant!("reason-left-out", &headers, &[]);
+        out.push(&self.rejected, record.timestamp, Some(&key), record.value, headers);
         ledger.outputs += 1;
     }
 }
@@ -357,7 +358,7 @@ pub(super) fn count<T>(
         Judged::Duplicate => stats.duplicates += 1,
         Judged::Rejected(error) => {
             stats.rejected += 1;
-            side.reject(record, error, ledger, out);
+            mutant!("reject-not-written", side.reject(record, error, ledger, out), ());
         }
         Judged::Event { .. } => unreachable!("events are not counted here"),
     }

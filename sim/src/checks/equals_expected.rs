@@ -1,7 +1,7 @@
 //! Live and replay each equal `expected(log)`, a plain function over the whole log that runs no engine code. Without
-//! it, two runs could agree on the same mistake.
+//! it, two runs could agree on the same mistake. What is no event has its entry among the rejected records, which says why.
 
-use super::output::{Output, Side, compare};
+use super::output::{Output, Rejected, Side, compare, compare_rejected};
 use super::{Case, Check, Violation};
 
 const NAME: &str = "equals-expected";
@@ -27,6 +27,8 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
             let (table, late) = Output::spoken_for(&case.expected.table, &case.expected.late, names);
             let expected = Side { name: "expected", table: &table, late: &late };
             found.extend(compare(NAME, case, &side, &expected));
+            let due: Rejected = case.source.rejected.iter().map(|place| (*place, 1)).collect();
+            found.extend(compare_rejected(NAME, case, (name, names, &output.rejected), ("expected", &due)));
         }
     }
     found
@@ -76,6 +78,38 @@ mod tests {
         assert_eq!(
             later(&[row, retraction("a", 100)]),
             ["replay: app.3.out[0]@1 is of a window at 100, and this run speaks from 150 on"]
+        );
+    }
+
+    #[test]
+    fn a_rejected_record_has_one_entry_with_its_place_and_a_reason() {
+        let said = |live: &[Rec]| {
+            let mut disk = Disk::new();
+            disk.plain(SOURCE, 0, &[event("a", 100, 3), record(101).key("a").value("poison"), watermark(i64::MAX)]);
+            disk.plain(LIVE_OUT, 0, &[pane("a", 100, 3)]);
+            disk.plain(REPLAY_OUT, 0, &[pane("a", 100, 3)]);
+            disk.plain(REPLAY_REJECTED, 0, &[rejected(0, 1)]);
+            if !live.is_empty() {
+                disk.plain(LIVE_REJECTED, 0, live);
+            }
+            messages(&super::CHECK, &evidence(&disk))
+        };
+        let times = |offset: i64, live: u64, due: u64| {
+            format!("rejected records: source[0]@{offset} is there {live} times in live and {due} times in expected")
+        };
+        assert_eq!(said(&[rejected(0, 1)]), Vec::<String>::new());
+        assert_eq!(said(&[]), [times(1, 0, 1)]);
+        assert_eq!(said(&[rejected(0, 1), rejected(0, 1)]), [times(1, 2, 1)]);
+        assert_eq!(said(&[rejected(0, 0)]), [times(0, 1, 0)]);
+        let without_reason = record(101).key([&0i32.to_be_bytes()[..], &1i64.to_be_bytes()].concat());
+        assert_eq!(
+            said(std::slice::from_ref(&without_reason)),
+            ["live: app.1.rejected[0]@0 does not say why its record was rejected"]
+        );
+        assert_eq!(said(&[without_reason.header("segno.reason", " ")]).len(), 1);
+        assert_eq!(
+            said(&[rejected(0, 1), rejected(0, 1).key("1")]),
+            ["live: app.1.rejected[0]@1 is no rejected record: its key must be partition and offset"]
         );
     }
 

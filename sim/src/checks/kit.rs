@@ -23,8 +23,10 @@ use crate::workload::{Expected, Knobs, LogRecord, Row, RowKey, Shape, SourceEven
 pub const SOURCE: &str = "source";
 pub const LIVE_OUT: &str = "app.1.out";
 pub const LIVE_LATE: &str = "app.1.late";
+pub const LIVE_REJECTED: &str = "app.1.rejected";
 pub const REPLAY_OUT: &str = "app.2.out";
 pub const REPLAY_LATE: &str = "app.2.late";
+pub const REPLAY_REJECTED: &str = "app.2.rejected";
 const DATA_DIR: &str = "/data";
 const WINDOW: i64 = 10;
 
@@ -91,6 +93,12 @@ pub fn retraction(key: &str, start: i64) -> Rec {
 pub fn late(partition: i32, offset: i64, window: i64) -> Rec {
     let key = [&partition.to_be_bytes()[..], &offset.to_be_bytes(), &window.to_be_bytes()].concat();
     record(0).key(key).value("late")
+}
+
+/// The entry of a source record that cannot be decoded.
+pub fn rejected(partition: i32, offset: i64) -> Rec {
+    let key = [&partition.to_be_bytes()[..], &offset.to_be_bytes()].concat();
+    record(0).key(key).value("poison").header("segno.reason", "no number")
 }
 
 /// The changelog of [`task`].
@@ -354,6 +362,7 @@ pub fn evidence(disk: &Disk) -> Evidence {
         group: format!("app.{version}"),
         out_topic: format!("app.{version}.out"),
         late_topic: format!("app.{version}.late"),
+        rejected_topic: format!("app.{version}.rejected"),
         ..RunNames::default()
     };
     let liveness = Liveness { converged: true, replay_converged: true, ..Liveness::default() };

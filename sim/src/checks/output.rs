@@ -1,4 +1,4 @@
-//! What a run put out: its final table and its late set, read from the log.
+//! What a run put out: its final table, its late set and what it rejected, read from the log.
 //!
 //! The final table is the last committed value per output key, a tombstone being absence. Intermediate panes may differ
 //! between runs and are not kept.
@@ -16,11 +16,18 @@ use crate::workload::{LogRecord, Row, RowKey, Workload};
 /// (source partition, offset, window start) → entries.
 pub type Late = BTreeMap<(i32, i64, i64), u64>;
 
+/// (source partition, offset) → entries.
+pub type Rejected = BTreeMap<(i32, i64), u64>;
+
+/// The header in which a rejected record's entry says why.
+const REASON_HEADER: &str = "segno.reason";
+
 /// One run's final output.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Output {
     pub table: BTreeMap<RowKey, Row>,
     pub late: Late,
+    pub rejected: Rejected,
     /// Records that no output should contain, in sentences.
     pub problems: Vec<String>,
 }
@@ -78,6 +85,20 @@ impl Output {
                 }
             }
         }
+        for (partition, log) in logs.topic(&names.rejected_topic) {
+            for entry in log.committed() {
+                let place = || format!("{}[{partition}]@{}", names.rejected_topic, entry.offset);
+                match entry.key.as_deref().and_then(rejected_key) {
+                    Some(key) => *output.rejected.entry(key).or_default() += 1,
+                    None => output
+                        .problems
+                        .push(format!("{} is no rejected record: its key must be partition and offset", place())),
+                }
+                if entry.header(REASON_HEADER).is_none_or(|reason| reason.trim_ascii().is_empty()) {
+                    output.problems.push(format!("{} does not say why its record was rejected", place()));
+                }
+            }
+        }
         output.problems.extend(unasked.into_iter().map(|(topic, partition, offset, start)| {
             format!(
                 "{topic}[{partition}]@{offset} is of a window at {start}, and this run speaks from {speaks_from} on"
@@ -113,6 +134,12 @@ fn late_key(key: &[u8]) -> Option<(i32, i64, i64)> {
     let (offset, rest) = rest.split_first_chunk::<8>()?;
     let window: &[u8; 8] = rest.try_into().ok()?;
     Some((i32::from_be_bytes(*partition), i64::from_be_bytes(*offset), i64::from_be_bytes(*window)))
+}
+
+fn rejected_key(key: &[u8]) -> Option<(i32, i64)> {
+    let (partition, rest) = key.split_first_chunk::<4>()?;
+    let offset: &[u8; 8] = rest.try_into().ok()?;
+    Some((i32::from_be_bytes(*partition), i64::from_be_bytes(*offset)))
 }
 
 /// One side of a comparison.
@@ -171,6 +198,34 @@ pub fn compare(property: &'static str, case: &Case<'_>, left: &Side<'_>, right: 
         ));
     }
     found
+}
+
+/// Compares which source records a run rejected with those that it had to. Of what lies before a start at a time it may have
+/// read some and others not: an entry that it does not have is none that it owes.
+pub fn compare_rejected(
+    property: &'static str,
+    case: &Case<'_>,
+    (name, names, found): (&str, &RunNames, &Rejected),
+    (other, due): (&str, &Rejected),
+) -> Option<Violation> {
+    let unread = |(partition, offset): (i32, i64)| {
+        let record = case.source.at(partition, offset);
+        names.from.is_some_and(|from| record.is_some_and(|record| record.timestamp < from.needs))
+    };
+    let entries = |of: &Rejected, key: (i32, i64)| of.get(&key).copied().unwrap_or(0);
+    let differs = |key: &(i32, i64)| {
+        let (found, due) = (entries(found, *key), entries(due, *key));
+        found != due && !(found == 0 && unread(*key))
+    };
+    let first = found.keys().chain(due.keys()).copied().filter(differs).min()?;
+    let (partition, offset) = first;
+    let message = format!(
+        "rejected records: {}[{partition}]@{offset} is there {} times in {name} and {} times in {other}",
+        case.source.topic,
+        entries(found, first),
+        entries(due, first)
+    );
+    Some(Violation::new(property, message))
 }
 
 /// What a record has to do with the row of a side that is not as expected: the independent function is asked what the row

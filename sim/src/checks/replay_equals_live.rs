@@ -1,14 +1,14 @@
-//! The final table and the late set of the replay are those of live: the output is a function of the log. Of a replay from a
-//! time: those of the windows that it speaks for.
+//! The final table, the late set and the rejected records of the replay are those of live: the output is a function of the
+//! log. Of a replay from a time: those of the windows that it speaks for, and of the records that it must read.
 
-use super::output::{Output, Side, compare};
+use super::output::{Output, Side, compare, compare_rejected};
 use super::{Case, Check, Violation};
 
 const NAME: &str = "replay-equals-live";
 
 pub const CHECK: Check = Check {
     name: NAME,
-    holds_when: "the replay's final table and late set are those of live",
+    holds_when: "the replay's final table, late set and rejected records are those of live",
     examined: |case| case.live.table.len() as u64 + case.live.late.len() as u64,
     run: check,
 };
@@ -21,12 +21,16 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
     let (table, late) = Output::spoken_for(&case.live.table, &case.live.late, &case.evidence.replay);
     let live = Side { name: "live", table: &table, late: &late };
     let replay = Side { name: "replay", table: &case.replay.table, late: &case.replay.late };
-    compare(NAME, case, &live, &replay)
+    let mut found = compare(NAME, case, &live, &replay);
+    let rejected = ("replay", &case.evidence.replay, &case.replay.rejected);
+    found.extend(compare_rejected(NAME, case, rejected, ("live", &case.live.rejected)));
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::kit::*;
+    use crate::evidence::FromTime;
 
     fn runs(replay_sum: i64, replay_late: &[(i32, i64, i64)]) -> Vec<String> {
         let mut disk = Disk::new();
@@ -56,6 +60,25 @@ mod tests {
     fn a_late_record_that_only_one_run_saw_is_named() {
         let [message] = runs(3, &[]).try_into().expect("one violation");
         assert!(message.contains("source[0]@2 for the window at 100 is there 1 times in live and 0 times in replay"));
+    }
+
+    #[test]
+    fn a_rejected_record_that_only_one_run_wrote_is_named_unless_the_other_need_not_have_read_it() {
+        let mut disk = Disk::new();
+        disk.plain(SOURCE, 0, &[record(100).key("a").value("poison"), watermark(i64::MAX)]);
+        disk.plain(LIVE_REJECTED, 0, &[rejected(0, 0)]);
+        let mut evidence = evidence(&disk);
+        assert_eq!(
+            messages(&super::CHECK, &evidence),
+            ["rejected records: source[0]@0 is there 0 times in replay and 1 times in live"]
+        );
+        evidence.replay.from = Some(FromTime { time: 150, needs: 101, speaks_from: 150 });
+        assert_eq!(messages(&super::CHECK, &evidence), Vec::<String>::new());
+        evidence.replay.from = Some(FromTime { time: 150, needs: 100, speaks_from: 150 });
+        assert_eq!(messages(&super::CHECK, &evidence).len(), 1);
+        disk.plain(REPLAY_REJECTED, 0, &[rejected(0, 0)]);
+        evidence.files = disk.files();
+        assert_eq!(messages(&super::CHECK, &evidence), Vec::<String>::new());
     }
 
     #[test]

@@ -157,6 +157,7 @@ impl RunNames {
         let topic = place.rsplit_once('[').map_or(place, |(topic, _)| topic);
         topic == self.out_topic
             || topic == self.late_topic
+            || topic == self.rejected_topic
             || self.repartition_topics.iter().any(|name| name == topic)
             || self.pane_topics.iter().any(|between| between.name == topic)
     }

@@ -3,7 +3,7 @@
 //! Invariant: a partition's watermark before an offset is a function of the committed, decodable records before it. Which
 //! ones are, is asked of the workload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reports::Cause;
 
@@ -19,6 +19,8 @@ const CAUSES_SHOWN: usize = 12;
 pub struct Source {
     pub topic: String,
     pub records: Vec<LogRecord>,
+    /// (partition, offset) of those that are neither event nor marker.
+    pub rejected: BTreeSet<(i32, i64)>,
     /// partition → (offset, the watermark before it), for every committed record and one past the last.
     watermarks: BTreeMap<i32, Vec<(i64, i64)>>,
 }
@@ -45,6 +47,8 @@ impl Source {
                     watermark = watermark.max(marker);
                 } else if workload.is_event(shape, &record) {
                     watermark = watermark.max(record.timestamp.saturating_sub(shape.bound.0));
+                } else {
+                    source.rejected.insert((partition, record.offset));
                 }
                 source.records.push(record);
             }
@@ -143,6 +147,7 @@ mod tests {
         let first = 100 - bound;
         assert_eq!(before, [i64::MIN, first, first, first, first, 120 - bound, 130, 130]);
         assert_eq!(source.end(0), 7);
+        assert_eq!(source.rejected, BTreeSet::from([(0, 3)]));
         assert_eq!(source.watermark_before(1, 0), i64::MIN);
     }
 }
