@@ -1,7 +1,7 @@
 //! Live and replay each equal `expected(log)`, a plain function over the whole log that runs no engine code. Without
 //! it, two runs could agree on the same mistake. What is no event has its entry among the rejected records, which says why.
 
-use super::output::{Output, Rejected, Side, compare, compare_rejected};
+use super::output::{Output, Rejected, Side, compare, compare_rejected, compared, either};
 use super::{Case, Check, Violation};
 
 const NAME: &str = "equals-expected";
@@ -9,26 +9,43 @@ const NAME: &str = "equals-expected";
 pub const CHECK: Check = Check {
     name: NAME,
     holds_when: "live and replay both equal the independent function over the log",
-    examined: |case| match case.workload.has_expected() {
-        true => case.expected.table.len() as u64 + case.expected.late.len() as u64,
-        false => 0,
-    },
+    examined,
     run: check,
 };
 
+/// Which of the runs can be compared with an answer.
+fn answered(case: &Case<'_>) -> [bool; 2] {
+    let liveness = &case.evidence.liveness;
+    [liveness.converged, liveness.replay_converged].map(|finished| finished && case.workload.has_expected())
+}
+
+/// What has to be among the rejected records.
+fn due(case: &Case<'_>) -> Rejected {
+    case.source.rejected.iter().map(|place| (*place, 1)).collect()
+}
+
+fn examined(case: &Case<'_>) -> u64 {
+    let mut asked = 0;
+    for ((name, names, output), _) in case.runs().into_iter().zip(answered(case)).filter(|(_, answered)| *answered) {
+        let side = Side { name, table: &output.table, late: &output.late };
+        let (table, late) = Output::spoken_for(&case.expected.table, &case.expected.late, names);
+        let expected = Side { name: "expected", table: &table, late: &late };
+        asked += compared(&side, &expected) + either(&output.rejected, &due(case));
+    }
+    asked
+}
+
 fn check(case: &Case<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
-    let liveness = &case.evidence.liveness;
-    let finished = [liveness.converged, liveness.replay_converged];
-    for ((name, names, output), finished) in case.runs().into_iter().zip(finished) {
+    for ((name, names, output), answered) in case.runs().into_iter().zip(answered(case)) {
         found.extend(output.problems.iter().map(|problem| Violation::new(NAME, format!("{name}: {problem}"))));
-        if finished && case.workload.has_expected() {
+        if answered {
             let side = Side { name, table: &output.table, late: &output.late };
             let (table, late) = Output::spoken_for(&case.expected.table, &case.expected.late, names);
             let expected = Side { name: "expected", table: &table, late: &late };
             found.extend(compare(NAME, case, &side, &expected));
-            let due: Rejected = case.source.rejected.iter().map(|place| (*place, 1)).collect();
-            found.extend(compare_rejected(NAME, case, (name, names, &output.rejected), ("expected", &due)));
+            let rejected = (name, names, &output.rejected);
+            found.extend(compare_rejected(NAME, case, rejected, ("expected", &due(case))));
         }
     }
     found
@@ -50,6 +67,14 @@ mod tests {
     #[test]
     fn the_right_sums_pass() {
         assert_eq!(messages(&super::CHECK, &evidence(&disk(3, 3))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn it_is_asked_of_each_run_that_came_to_its_end() {
+        let mut evidence = evidence(&disk(3, 3));
+        assert_eq!(asked(&super::CHECK, &evidence), 2);
+        evidence.liveness.replay_converged = false;
+        assert_eq!(asked(&super::CHECK, &evidence), 1);
     }
 
     #[test]

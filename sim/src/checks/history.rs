@@ -55,7 +55,10 @@ pub const SKIPPED: Check = Check {
 pub const ABORTED_READ: Check = Check {
     name: "aborted-read",
     holds_when: "no committed read shows a record whose transaction's abort was answered",
-    examined: |case| case.evidence.history.writes.iter().filter(|write| write.answered.is_some()).count() as u64,
+    examined: |case| {
+        let writes = case.reading.partitions.values().flat_map(|partition| &partition.writes);
+        writes.filter(|(write, _)| case.reading.is_aborted(write)).count() as u64
+    },
     run: |case| said("aborted-read", aborted_reads(&case.reading)),
 };
 
@@ -161,6 +164,11 @@ impl<'h> Reading<'h> {
     /// `None`: outside of any transaction.
     fn transaction(write: &WriteRecord) -> Option<Transaction> {
         write.writer.filter(|_| write.transactional)
+    }
+
+    /// Whether the abort of its transaction was answered.
+    fn is_aborted(&self, write: &WriteRecord) -> bool {
+        Self::transaction(write).is_some_and(|transaction| self.outcomes.get(&transaction) == Some(&Outcome::Aborted))
     }
 
     /// Whether a committed reader is owed what was written.
@@ -370,11 +378,7 @@ fn skipped(reading: &Reading<'_>) -> Vec<String> {
 fn aborted_reads(reading: &Reading<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for (name, partition) in &reading.partitions {
-        for (write, base) in &partition.writes {
-            let Some(transaction) = Reading::transaction(write) else { continue };
-            if reading.outcomes.get(&transaction) != Some(&Outcome::Aborted) {
-                continue;
-            }
+        for (write, base) in partition.writes.iter().filter(|(write, _)| reading.is_aborted(write)) {
             for offset in *base..base + i64::from(write.records) {
                 for poll in partition.past(offset).filter(|poll| poll.read_committed && saw(poll, offset).is_some()) {
                     found.push(format!(
@@ -675,6 +679,13 @@ mod tests {
             ),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn aborted_reads_are_asked_of_the_writes_whose_abort_was_answered() {
+        let mut evidence = kit::evidence(&kit::Disk::new());
+        evidence.history = good().write(2, 0, 2, 3).0;
+        assert_eq!((evidence.history.writes.len(), kit::asked(&ABORTED_READ, &evidence)), (4, 1));
     }
 
     #[test]

@@ -385,6 +385,12 @@ pub fn run(check: &Check, evidence: &Evidence) -> Vec<Violation> {
     found
 }
 
+/// How many things the check says that it was asked of.
+pub fn asked(check: &Check, evidence: &Evidence) -> u64 {
+    let shape = shape();
+    (check.examined)(&Case::new(evidence, &Sums, &shape))
+}
+
 pub fn messages(check: &Check, evidence: &Evidence) -> Vec<String> {
     run(check, evidence).into_iter().map(|violation| violation.message).collect()
 }

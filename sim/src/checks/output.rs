@@ -200,6 +200,16 @@ pub fn compare(property: &'static str, case: &Case<'_>, left: &Side<'_>, right: 
     found
 }
 
+/// How many rows and late entries [`compare`] looks at.
+pub fn compared(left: &Side<'_>, right: &Side<'_>) -> u64 {
+    either(left.table, right.table) + either(left.late, right.late)
+}
+
+/// How many keys are in one of the two.
+pub fn either<K: Ord, V>(left: &BTreeMap<K, V>, right: &BTreeMap<K, V>) -> u64 {
+    (left.len() + right.keys().filter(|&key| !left.contains_key(key)).count()) as u64
+}
+
 /// Compares which source records a run rejected with those that it had to. Of what lies before a start at a time it may have
 /// read some and others not: an entry that it does not have is none that it owes.
 pub fn compare_rejected(

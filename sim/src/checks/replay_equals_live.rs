@@ -1,7 +1,7 @@
 //! The final table, the late set and the rejected records of the replay are those of live: the output is a function of the
 //! log. Of a replay from a time: those of the windows that it speaks for, and of the records that it must read.
 
-use super::output::{Output, Side, compare, compare_rejected};
+use super::output::{Output, Side, compare, compare_rejected, compared, either};
 use super::{Case, Check, Violation};
 
 const NAME: &str = "replay-equals-live";
@@ -9,14 +9,28 @@ const NAME: &str = "replay-equals-live";
 pub const CHECK: Check = Check {
     name: NAME,
     holds_when: "the replay's final table, late set and rejected records are those of live",
-    examined: |case| case.live.table.len() as u64 + case.live.late.len() as u64,
+    examined,
     run: check,
 };
 
+/// Otherwise one side is unfinished, and `converges` says so.
+fn finished(case: &Case<'_>) -> bool {
+    case.evidence.liveness.converged && case.evidence.liveness.replay_converged
+}
+
+fn examined(case: &Case<'_>) -> u64 {
+    if !finished(case) {
+        return 0;
+    }
+    let (table, late) = Output::spoken_for(&case.live.table, &case.live.late, &case.evidence.replay);
+    let live = Side { name: "live", table: &table, late: &late };
+    let replay = Side { name: "replay", table: &case.replay.table, late: &case.replay.late };
+    compared(&live, &replay) + either(&case.live.rejected, &case.replay.rejected)
+}
+
 fn check(case: &Case<'_>) -> Vec<Violation> {
-    let liveness = &case.evidence.liveness;
-    if !liveness.converged || !liveness.replay_converged {
-        return Vec::new(); // One side is unfinished, and `converges` says so.
+    if !finished(case) {
+        return Vec::new();
     }
     let (table, late) = Output::spoken_for(&case.live.table, &case.live.late, &case.evidence.replay);
     let live = Side { name: "live", table: &table, late: &late };
@@ -79,6 +93,23 @@ mod tests {
         disk.plain(REPLAY_REJECTED, 0, &[rejected(0, 0)]);
         evidence.files = disk.files();
         assert_eq!(messages(&super::CHECK, &evidence), Vec::<String>::new());
+    }
+
+    #[test]
+    fn it_is_asked_of_what_is_compared_and_of_nothing_else() {
+        let mut disk = Disk::new();
+        disk.plain(SOURCE, 0, &[event("a", 100, 1), event("b", 200, 5), watermark(i64::MAX)]);
+        disk.plain(LIVE_OUT, 0, &[pane("a", 100, 1), pane("b", 200, 5)]);
+        disk.plain(LIVE_LATE, 0, &[late(0, 0, 100)]);
+        disk.plain(REPLAY_OUT, 0, &[pane("b", 200, 5), pane("c", 200, 1)]);
+        disk.plain(REPLAY_REJECTED, 0, &[rejected(0, 1)]);
+        let mut evidence = evidence(&disk);
+        // Rows a, b and c, a late entry, a rejected one.
+        assert_eq!(asked(&super::CHECK, &evidence), 5);
+        evidence.replay.from = Some(FromTime { time: 150, needs: 150, speaks_from: 150 });
+        assert_eq!(asked(&super::CHECK, &evidence), 3);
+        evidence.liveness.replay_converged = false;
+        assert_eq!(asked(&super::CHECK, &evidence), 0);
     }
 
     #[test]
