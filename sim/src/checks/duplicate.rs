@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Case, Check, Violation, panes, source};
+use crate::evidence::RunNames;
 
 const NAME: &str = "duplicate";
 
@@ -44,7 +45,21 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
             }
         }
     }
-    for topic in case.runs().iter().flat_map(|(_, names, _)| &names.repartition_topics) {
+    for (run, names, _) in case.runs() {
+        found.extend(between_stages(case, run, names));
+    }
+    found
+}
+
+/// The part of it that a replay beside the others is asked for.
+pub fn of_replay(case: &Case<'_>) -> Vec<Violation> {
+    between_stages(case, "replay", &case.evidence.replay)
+}
+
+/// What the topics between the stages of a run carry twice.
+fn between_stages(case: &Case<'_>, run: &str, names: &RunNames) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for topic in &names.repartition_topics {
         let mut carried = BTreeMap::new();
         for (partition, log) in case.logs.topic(topic) {
             let data = log.committed().filter(|entry| entry.marker().is_none());
@@ -60,10 +75,8 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
             }
         }
     }
-    for (run, names, _) in case.runs() {
-        let twice = panes::counted_twice(case, run, names);
-        found.extend(twice.into_iter().map(|message| Violation::new(NAME, message)));
-    }
+    let twice = panes::counted_twice(case, run, names);
+    found.extend(twice.into_iter().map(|message| Violation::new(NAME, message)));
     found
 }
 
@@ -115,9 +128,11 @@ mod tests {
         disk.plain("app.1.by-user-repartition", 1, &[frame(1)]);
         let mut evidence = evidence(&disk);
         evidence.live.repartition_topics = vec!["app.1.by-user-repartition".into()];
-        assert_eq!(
-            messages(&super::CHECK, &evidence),
-            ["app.1.by-user-repartition carries source[0]@1 at [0]@1 and again at [1]@0"]
-        );
+        let twice = "app.1.by-user-repartition carries source[0]@1 at [0]@1 and again at [1]@0";
+        assert_eq!(messages(&super::CHECK, &evidence), [twice]);
+        // The same of a replay beside the others.
+        std::mem::swap(&mut evidence.live.repartition_topics, &mut evidence.replay.repartition_topics);
+        let found = of_another_replay(&evidence);
+        assert!(found.contains(&twice.to_owned()), "{found:?}");
     }
 }

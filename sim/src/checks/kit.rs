@@ -385,6 +385,13 @@ pub fn run(check: &Check, evidence: &Evidence) -> Vec<Violation> {
     found
 }
 
+/// What is found of the replay when others came before it.
+pub fn of_another_replay(evidence: &Evidence) -> Vec<String> {
+    let shape = shape();
+    let found = super::run_replay(&Case::new(evidence, &Sums, &shape));
+    found.into_iter().map(|violation| violation.message).collect()
+}
+
 /// How many things the check says that it was asked of.
 pub fn asked(check: &Check, evidence: &Evidence) -> u64 {
     let shape = shape();

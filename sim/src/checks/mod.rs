@@ -179,10 +179,17 @@ pub fn run_case(case: &Case<'_>) -> Vec<Violation> {
     ALL.iter().flat_map(|check| few((check.run)(case))).collect()
 }
 
-/// Runs what is asked of a replay beside others: its output, and that its commits are what they say.
+/// Runs what is asked of a replay beside others: its output, that its commits are what they say, and that nothing goes from
+/// stage to stage twice.
 pub fn run_replay(case: &Case<'_>) -> Vec<Violation> {
-    let asked = [single_cut::CHECK, watermark_monotonic::CHECK, equals_expected::CHECK, replay_equals_live::CHECK];
-    asked.iter().flat_map(|check| few((check.run)(case))).collect()
+    let asked: [fn(&Case<'_>) -> Vec<Violation>; 5] = [
+        duplicate::of_replay,
+        single_cut::CHECK.run,
+        watermark_monotonic::CHECK.run,
+        equals_expected::CHECK.run,
+        replay_equals_live::CHECK.run,
+    ];
+    asked.iter().flat_map(|run| few(run(case))).collect()
 }
 
 /// How many things each property was asked of: of two checks of one property, which look at much the same, the larger.
