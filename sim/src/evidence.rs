@@ -171,7 +171,7 @@ pub struct History {
     pub trims: Vec<TrimRecord>,
     /// Batches that tasks wrote.
     pub writes: Vec<WriteRecord>,
-    /// What the sequential readers read, from offset 0.
+    /// What the readers read, from offset 0.
     pub assigned: BTreeMap<String, Vec<TopicPartition>>,
 }
 
@@ -185,8 +185,6 @@ pub struct SendRecord {
     pub sent: Moment,
     /// One per acknowledgement that arrived; several when a retry was answered too.
     pub acks: Vec<Ack>,
-    /// The transaction that it was sent in, if any: then only the commit acknowledges it.
-    pub transaction: Option<(ProducerId, ProducerEpoch)>,
 }
 
 /// The broker said that a record is at `offset`.
@@ -196,13 +194,11 @@ pub struct Ack {
     pub offset: Offset,
 }
 
-/// One answered fetch of one partition.
+/// One answered fetch of one partition, by a reader that never seeks back: a smaller `from` than its last `next` is an error.
+/// What tasks read is not recorded; what came of it is in what they commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PollRecord {
     pub reader: String,
-    /// This reader never seeks back: a smaller `from` than its last `next` is an error. Tasks, which start again at
-    /// their committed offset, are not sequential.
-    pub sequential: bool,
     pub partition: TopicPartition,
     pub asked: Moment,
     pub answered: Moment,

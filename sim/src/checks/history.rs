@@ -114,7 +114,7 @@ pub struct Reading<'h> {
 
 #[derive(Default)]
 struct Partition<'h> {
-    /// By reader, each in its order. Only those that never seek back.
+    /// By reader, each in its order.
     readers: BTreeMap<&'h str, Vec<&'h PollRecord>>,
     /// Acknowledged, in the order in which they were sent.
     sends: Vec<(&'h SendRecord, i64)>,
@@ -129,7 +129,7 @@ struct Partition<'h> {
 impl<'h> Reading<'h> {
     pub fn of(history: &'h History) -> Reading<'h> {
         let mut partitions: BTreeMap<&TopicPartition, Partition<'_>> = BTreeMap::new();
-        for poll in history.polls.iter().filter(|poll| poll.sequential) {
+        for poll in &history.polls {
             let partition = partitions.entry(&poll.partition).or_default();
             partition.readers.entry(&poll.reader).or_default().push(poll);
             for seen in &poll.seen {
@@ -471,7 +471,6 @@ mod tests {
                 digest: id,
                 sent: Moment(0),
                 acks: acked.map(|offset| Ack { at: Moment(1), offset: Offset(offset) }).into_iter().collect(),
-                transaction: None,
             });
             self
         }
@@ -480,7 +479,6 @@ mod tests {
         fn poll(mut self, reader: &str, number: i32, range: std::ops::Range<i64>, seen: &[(i64, u64)]) -> Script {
             self.0.polls.push(PollRecord {
                 reader: reader.into(),
-                sequential: true,
                 partition: partition(number),
                 asked: Moment(0),
                 answered: Moment(0),
@@ -627,9 +625,6 @@ mod tests {
     #[test]
     fn a_reader_that_goes_back_or_leaves_out_is_caught() {
         assert_eq!(good().poll("raw", 0, 1..3, &[(1, 2), (2, 3)]).broken(), ["nonmonotonic"]);
-        let mut started_again = good().poll("raw", 0, 1..3, &[(1, 2), (2, 3)]);
-        started_again.0.polls.last_mut().expect("a poll").sequential = false;
-        assert_eq!(started_again.found(), Vec::<String>::new());
         let found = good().poll("raw", 0, 5..6, &[]).found();
         assert_eq!(found, ["skipped: raw had read t-0 up to 3 and then read on from 5"]);
         let found = good().poll("other", 0, 0..3, &[(0, 1), (2, 3)]).found();

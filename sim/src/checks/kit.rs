@@ -409,16 +409,11 @@ pub fn send(id: u64, partition: i32, rec: &Rec, acked: Option<i64>) -> SendRecor
         digest: rec.clone().send(id).digest(),
         sent: Moment(0),
         acks: acked.map(ack).into_iter().collect(),
-        transaction: None,
     }
 }
 
 pub fn ack(offset: i64) -> Ack {
     Ack { at: Moment(1), offset: Offset(offset) }
-}
-
-pub fn writer(producer_id: i64, epoch: i16) -> (ProducerId, ProducerEpoch) {
-    (ProducerId(producer_id), ProducerEpoch(epoch))
 }
 
 pub fn end((producer_id, epoch): (i64, i16), commit: bool, answered: Option<u64>) -> EndRecord {
@@ -443,7 +438,6 @@ pub fn poll_of(disk: &Disk, topic: &str, reader: &str, partition: i32, from: i64
     let passed = log.committed().filter(|entry| (from..next).contains(&entry.offset));
     PollRecord {
         reader: reader.into(),
-        sequential: true,
         partition: TopicPartition::new(topic, partition),
         asked: Moment(0),
         answered: Moment(0),

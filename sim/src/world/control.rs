@@ -248,14 +248,7 @@ impl Control {
         );
         builder.push(Timestamp(event.timestamp), event.key.as_deref(), event.value.as_deref(), &headers);
         let sent = self.board.moment();
-        self.board.sent(SendRecord {
-            id,
-            partition: target.clone(),
-            digest,
-            sent,
-            acks: Vec::new(),
-            transaction: None,
-        });
+        self.board.sent(SendRecord { id, partition: target.clone(), digest, sent, acks: Vec::new() });
     }
 
     /// Two readers of what a version writes, one of each isolation, and for the first version of the source too.
@@ -301,7 +294,6 @@ impl Control {
                         }
                         self.board.polled(PollRecord {
                             reader: reader.clone(),
-                            sequential: true,
                             partition: polled.partition.clone(),
                             asked,
                             answered,
