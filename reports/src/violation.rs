@@ -65,8 +65,24 @@ impl Violation {
         }
     }
 
+    /// What is one failure in a report: of rows that differ also how, and on which side. Two bugs may break one property of
+    /// one pipeline, and each is to leave its plan.
+    pub fn group(&self) -> String {
+        let fingerprint = self.fingerprint();
+        let Some(first) = &self.first_difference else { return fingerprint };
+        let (live, replay, expected) = (first.live.as_ref(), first.replay.as_ref(), first.expected.as_ref());
+        let how = match self.property.as_str() {
+            "equals-expected" => kind("live", live, expected).or_else(|| kind("replay", replay, expected)),
+            _ => kind("replay", replay, live),
+        };
+        match how {
+            Some(how) => format!("{fingerprint} {how}"),
+            None => fingerprint,
+        }
+    }
+
     /// What equal failures have in common, whatever seed or key they came with: property, pipeline, and the message
-    /// without its numbers and names.
+    /// without its numbers and names. It is what stays while a plan is made smaller.
     pub fn fingerprint(&self) -> String {
         let shape = match &self.first_difference {
             // Which fields differ, and on which side, changes with every event that is taken away.
@@ -75,6 +91,17 @@ impl Violation {
         };
         format!("{} {} {shape}", self.property, self.pipeline)
     }
+}
+
+/// How the row of a side is not as it should be.
+fn kind(side: &str, found: Option<&Row>, due: Option<&Row>) -> Option<String> {
+    let kind = match (found, due) {
+        (None, Some(_)) => "missing",
+        (Some(_), None) => "extra",
+        (Some(found), Some(due)) if found != due => "different",
+        _ => return None,
+    };
+    Some(format!("{kind} in {side}"))
 }
 
 /// The first clause of a message, with `#` for every word that has a digit in it.
@@ -157,5 +184,36 @@ mod tests {
             Violation { message: message.into(), first_difference, ..Violation::default() }.fingerprint()
         };
         assert_eq!(row("row a @ 1: live absent"), row("row b @ 2: live x=1"));
+    }
+
+    #[test]
+    fn a_row_that_is_missing_one_too_many_and_one_with_other_fields_are_three_groups_of_one_fingerprint() {
+        let row = |count: i64| Some(Row::from([("count".to_owned(), count.into())]));
+        let broken = |property: &str, live: Option<Row>, replay: Option<Row>, expected: Option<Row>| {
+            let first_difference = Some(FirstDifference { live, replay, expected, ..FirstDifference::default() });
+            let violation = Violation { property: property.into(), pipeline: "p".into(), ..Violation::default() };
+            Violation { first_difference, ..violation }
+        };
+        let groups = |violations: &[Violation]| violations.iter().map(Violation::group).collect::<Vec<_>>();
+        let against_live = [
+            broken("replay-equals-live", row(1), None, row(1)),
+            broken("replay-equals-live", None, row(1), None),
+            broken("replay-equals-live", row(1), row(2), row(1)),
+        ];
+        let said = |what: &str| format!("replay-equals-live p row {what} in replay");
+        assert_eq!(groups(&against_live), [said("missing"), said("extra"), said("different")]);
+        assert!(against_live.iter().all(|broken| broken.fingerprint() == "replay-equals-live p row"));
+        let against_the_answer = [
+            broken("equals-expected", None, row(1), row(1)),
+            broken("equals-expected", row(1), row(2), row(1)),
+            broken("equals-expected", row(1), row(1), None),
+        ];
+        let said = |what: &str| format!("equals-expected p row {what}");
+        assert_eq!(
+            groups(&against_the_answer),
+            [said("missing in live"), said("different in replay"), said("extra in live")]
+        );
+        let without_rows = Violation { property: "durable".into(), message: "x".into(), ..Violation::default() };
+        assert_eq!(without_rows.group(), without_rows.fingerprint());
     }
 }

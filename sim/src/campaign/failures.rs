@@ -1,4 +1,4 @@
-//! What failed, grouped: one violation per fingerprint, that of the seed which shows it fastest.
+//! What failed, grouped: one violation per group, that of the seed which shows it fastest.
 //!
 //! In: seeds as they end, in any order. Out: a violation per group with all of the group's seeds, and its plan as a file.
 //!
@@ -44,7 +44,7 @@ impl Failures {
 
     /// Takes what a seed's run found.
     pub fn add(&mut self, seed: &SeedReport, mut violation: Violation) {
-        violation.fingerprint = violation.fingerprint();
+        violation.fingerprint = violation.group();
         violation.steps = seed.steps;
         self.failed.insert((seed.pipeline.clone(), seed.seed));
         let seeds = if violation.seeds.is_empty() { vec![seed.seed] } else { violation.seeds.clone() };
@@ -53,7 +53,10 @@ impl Failures {
 
     /// Takes a violation that another campaign has grouped.
     pub fn add_grouped(&mut self, mut violation: Violation) {
-        violation.fingerprint = violation.fingerprint();
+        // One that has been shrunk since shows the difference of the smaller plan, and stays in its group.
+        if violation.fingerprint.is_empty() {
+            violation.fingerprint = violation.group();
+        }
         let seeds = if violation.seeds.is_empty() { vec![violation.seed] } else { violation.seeds.clone() };
         self.failed.extend(seeds.iter().map(|seed| (violation.pipeline.clone(), *seed)));
         self.join(violation, None, None, &seeds);

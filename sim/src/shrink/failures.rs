@@ -75,7 +75,7 @@ fn retell(violation: &mut Violation, outcome: &Outcome) {
     }
 }
 
-/// The first violation of each seed in the order of the checks, one of each fingerprint, by index.
+/// The first violation of each seed in the order of the checks, one of each group, by index.
 fn causes(violations: &[Violation]) -> Vec<usize> {
     let rank = |violation: &Violation| {
         let checks = checks::ALL.iter().position(|check| check.name == violation.property);
@@ -86,11 +86,11 @@ fn causes(violations: &[Violation]) -> Vec<usize> {
         .filter(|index| !violations[*index].plan.is_empty() && violations[*index].property != "deterministic")
         .collect();
     order.sort_by_key(|index| (rank(&violations[*index]), *index));
-    let (mut seeds, mut fingerprints) = (BTreeSet::new(), BTreeSet::new());
+    let (mut seeds, mut groups) = (BTreeSet::new(), BTreeSet::new());
     order.retain(|index| {
         let violation = &violations[*index];
         let first_of_seed = seeds.insert((violation.pipeline.clone(), violation.seed));
-        fingerprints.insert(violation.fingerprint()) && first_of_seed
+        groups.insert(violation.group()) && first_of_seed
     });
     order
 }
