@@ -141,7 +141,8 @@ impl Gate {
     /// Runs plans of past failures, then the seeds; `SEGNO_PLAN=file` runs that one plan instead.
     ///
     /// # Panics
-    /// With the story of what was violated, and when the verdict is anything else than a pass.
+    /// With the story of what was violated, and when the verdict is anything else than a pass. And when its test has run
+    /// another gate: each must be in a test of its own.
     #[track_caller]
     pub fn run(self) -> GateReport {
         let place = process::place(Location::caller());
@@ -150,12 +151,10 @@ impl Gate {
         let (past, budget) = (self.corpus.clone(), shrink_budget().unwrap_or(self.shrink));
         let topology: Arc<dyn Workload> = Arc::new(self.build());
         if let Ok(wanted) = std::env::var(process::WORKER) {
-            if wanted == place {
-                answer_jobs(topology);
-            }
-            // Another gate of this test is meant.
-            return GateReport::new(vec![topology.name().to_owned()], 0);
+            process::only(&wanted, &place);
+            answer_jobs(topology);
         }
+        process::meet(&place);
         let test = process::test_name();
         let way_back = WayBack::of(test.as_deref());
         if let Ok(path) = std::env::var("SEGNO_PLAN") {

@@ -34,8 +34,13 @@
 //!
 //! A violation panics with its story: which key and window differ, how, which records made the difference, what struck
 //! whom, and the command that runs that one plan again. It has been run a second time and shrunk, and its plans, story and
-//! page are in `target/segno/<test>/`. Plans that you commit in `corpus/` beside your `Cargo.toml` run before any seed. A crate that uses this needs two lines of configuration, since
-//! the simulator seeds tokio's choices; without them it does not compile, and says so:
+//! page are in `target/segno/<test>/`. Plans that you commit in `corpus/` beside your `Cargo.toml` run before any seed.
+//!
+//! One gate a test: seeds run in processes of their own, each this test binary running that one test from its start. A second
+//! gate in a test panics and says so.
+//!
+//! A crate that uses this needs two lines of configuration, since the simulator seeds tokio's choices; without them it does
+//! not compile, and says so:
 //!
 //! ```toml
 //! # .cargo/config.toml
