@@ -256,8 +256,8 @@ fn past_plans(topology: &dyn Workload, folder: Option<PathBuf>) -> Vec<corpus::E
     }
     let plans = corpus::folder(&folder, topology.name()).unwrap_or_else(|error| panic!("a plan to run first: {error}"));
     for entry in &plans {
-        if let Err(error) = topology.pipeline(&entry.plan().shape) {
-            panic!("{}/{}.plan.toml has a shape that the topology cannot take: {error}", folder.display(), entry.name);
+        if let Err(error) = entry.plan().fits(topology) {
+            panic!("{}/{}.plan.toml cannot be run: {error}", folder.display(), entry.name);
         }
     }
     plans
@@ -331,6 +331,7 @@ fn run_plan(topology: &dyn Workload, path: &Path, again: &str) -> GateReport {
         report.inconclusive(format!("the plan is of {}, and this gate of {}", plan.pipeline, topology.name()));
         return judge(report);
     }
+    plan.fits(topology).unwrap_or_else(|error| panic!("the plan {}: {error}", path.display()));
     let options = RunOptions { tell: true, ..RunOptions::default() };
     let ran = std::thread::scope(|scope| scope.spawn(|| seed::run_plan_with(topology, &plan, options)).join());
     let seed = ran.unwrap_or_else(|_| panic!("{} could not be run", path.display())).report;
@@ -373,4 +374,59 @@ fn shrink_budget() -> Option<Duration> {
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number; write one like {name}=200")))
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::record::Record;
+    use engine::stream::DecodeError;
+    use engine::stream::aggregates::Count;
+    use serde_json::json;
+    use sim::plan::FromTime;
+    use sim::workload::EventKind;
+
+    use super::*;
+    use crate::json_rows;
+
+    fn number(record: &Record<'_>) -> Result<u64, DecodeError> {
+        let text = record.value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
+        text.parse().map_err(|_| DecodeError(format!("{text:?} is no number")))
+    }
+
+    /// A value that is sent again is a copy, however much later that is.
+    fn unique(shape: &Shape) -> Result<Pipeline, PipelineError> {
+        Pipeline::named("unique-numbers")
+            .source(shape.source("numbers"), number)
+            .dedup(|number: &u64| u128::from(*number), Millis(60_000 + shape.allowed_lateness.0))
+            .key_by_record()
+            .tumbling(Millis(60_000), shape.allowed_lateness)
+            .aggregate("numbers", Count::of())
+            .output(json_rows(|_minute, numbers: &u64| json!({ "numbers": numbers })))
+    }
+
+    #[test]
+    fn a_replay_starts_at_a_time_only_where_copies_lie_within_the_horizon() {
+        let topology = gate(unique)
+            .events(|draw, _at| Event::new(*draw.pick(&["a", "b", "c"]), draw.below(1 << 40).to_string()))
+            .expected(|records| json!({ "numbers": records.len() }))
+            .build();
+        let plan = |seed| {
+            let mut plan = Plan::draw(&topology, seed, None);
+            plan.replay.from = Some(FromTime { per_mille: 700, aligned: false, at_ms: None });
+            plan
+        };
+        let far: Vec<Plan> = (0..100).map(plan).filter(|plan| plan.fits(&topology).is_err()).take(3).collect();
+        assert_eq!(far.len(), 3, "values come again");
+        for plan in far {
+            let said = plan.fits(&topology).expect_err("as above").to_string();
+            assert!(said.starts_with("replay.from: unique-numbers drops copies within "), "{said}");
+            assert_eq!(plan.listed(&topology).replay.from, None, "what has no meaning is not written into a file");
+            let report = seed::run_plan(&topology, &plan);
+            assert!(report.violations.is_empty(), "seed {}, from offset 0: {:?}", plan.seed, report.violations);
+        }
+        let mut near = plan(1);
+        near.knobs.kinds.remove(&EventKind::RepeatedValue);
+        assert!(near.fits(&topology).is_ok(), "a copy has the time of what it copies");
+        assert!(near.listed(&topology).replay.from.is_some());
+    }
 }

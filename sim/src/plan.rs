@@ -6,6 +6,7 @@
 //! Invariant: a plan is a function of (pipeline, seed, forced tier). Every concern draws from its own stream, so that a
 //! draw in one moves no other. What is drawn heals: after the last fault the run can always end.
 
+mod start;
 mod validate;
 
 use std::collections::BTreeSet;
@@ -148,7 +149,7 @@ pub struct Replay {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub twice: bool,
     /// It starts at a time instead of offset 0; beside a [`Truncate`] the third version does instead. Without meaning for
-    /// a pipeline that can only start at offset 0.
+    /// a pipeline that can only start at offset 0, and where copies that it drops lie too far apart ([`Plan::fits`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<FromTime>,
 }
@@ -367,6 +368,13 @@ impl Plan {
             if used && !listed.schemas.contains(&json) {
                 listed.schemas.push(json);
             }
+        }
+        if listed.replay.from.is_some()
+            && let Ok(pipeline) = workload.pipeline(&self.shape)
+            && self.may_start_at_a_time(workload, &pipeline, &events).is_err()
+        {
+            // It had no meaning, and a plan file must not ask for it.
+            listed.replay.from = None;
         }
         if let Some(from) = &mut listed.replay.from {
             // Fewer events would move it.

@@ -83,7 +83,7 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
     let mut report = SeedReport::empty(plan.pipeline.clone(), plan.seed, plan.tier);
     let events = plan.source_events(workload);
     let deployments = match workload.pipeline(&plan.shape) {
-        Ok(pipeline) => hosts::deployments(pipeline, plan, &events),
+        Ok(pipeline) => hosts::deployments(workload, pipeline, plan, &events),
         Err(error) => panic!("{}", PlanError::Invalid(format!("the pipeline cannot have this shape: {error}"))),
     };
     let mut kinds: BTreeMap<EventKind, u64> = BTreeMap::new();

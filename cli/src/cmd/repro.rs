@@ -130,9 +130,7 @@ pub fn read(path: &Path) -> anyhow::Result<(Arc<dyn Workload>, Plan)> {
     let plan = Plan::parse(&source).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
     let workload = pipelines::one(&plan.pipeline)?;
     // Otherwise the run would say it, as a violation of the engine's.
-    workload
-        .pipeline(&plan.shape)
-        .map_err(|error| Usage(format!("{}: {} cannot have this shape: {error}", path.display(), plan.pipeline)))?;
+    plan.fits(&*workload).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
     Ok((workload, plan))
 }
 

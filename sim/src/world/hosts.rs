@@ -28,7 +28,7 @@ use super::control::Control;
 use super::observe::Observed;
 use super::tasks::TaskHost;
 use crate::clock::virtual_ms;
-use crate::plan::{EngineSettings, Host, Plan};
+use crate::plan::{EngineSettings, FromTime, Host, Plan};
 use crate::workload::{SourceEvent, Workload};
 
 /// Where the broker keeps its logs.
@@ -46,12 +46,19 @@ struct Parts {
 }
 
 /// The two versions of the pipeline that a run compares, and one more, which finds its input cut.
-/// One of them may start at a time.
-pub fn deployments(pipeline: Pipeline, plan: &Plan, events: &[SourceEvent]) -> Rc<[Deployment; 3]> {
+/// One of them may start at a time, if that is exact for these events.
+pub fn deployments(
+    workload: &dyn Workload,
+    pipeline: Pipeline,
+    plan: &Plan,
+    events: &[SourceEvent],
+) -> Rc<[Deployment; 3]> {
+    let exact = |_: &FromTime| plan.may_start_at_a_time(workload, &pipeline, events).is_ok();
+    let from = plan.replay.from.filter(exact);
     let pipeline = Arc::new(pipeline);
     Rc::new([1, 2, 3].map(|version| {
         let deployment = Deployment::new(pipeline.clone(), version);
-        let from = plan.replay.from.filter(|_| version == plan.version_from_a_time());
+        let from = from.filter(|_| version == plan.version_from_a_time());
         let Some(from) = from else { return deployment };
         let time = from.time(events, pipeline.windows().next().and_then(|windows| windows.size()));
         // A pipeline with several windowed stages starts at offset 0 alone.
