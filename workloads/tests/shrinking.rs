@@ -1,9 +1,10 @@
 //! What shrinking leaves of a plan, asked of an oracle that runs no engine.
 
+use engine::types::Millis;
 use reports::{SeedReport, Tier};
-use sim::plan::{EngineSettings, FaultSpec, Host, Phase, Plan};
+use sim::plan::{EngineSettings, FaultSpec, FromTime, Host, Phase, Plan};
 use sim::shrink::{Candidates, Found, Oracle, Outcome, shrink};
-use sim::workload::{Draw, END_OF_INPUT};
+use sim::workload::{Draw, END_OF_INPUT, EventKind, SourceEvent};
 use workloads::pipelines::ClickPipeline;
 
 /// Breaks whatever keeps what is needed; no engine runs.
@@ -132,4 +133,36 @@ fn shrinking_is_a_function_of_the_plan() {
         let once = shrunk(&big(seed), 10_000, &needed).map(|outcome| outcome.plan);
         assert_eq!(once, shrunk(&big(seed), 10_000, &needed).map(|outcome| outcome.plan));
     }
+}
+
+#[test]
+fn a_replay_from_a_time_keeps_the_patience_that_its_copies_need() {
+    const COPY: u64 = 1_000_000;
+    let workload = ClickPipeline::UniqueMinutes;
+    let mut plan = Plan::expand("clickstream-unique-minutes", 4, Some(Tier::Race));
+    plan.truncate = None;
+    plan.knobs.events = 40;
+    plan.shape.allowed_lateness = Millis(600_000);
+    plan.replay.from = Some(FromTime { per_mille: 500, aligned: false, at_ms: None });
+    let mut plan = plan.listed(&workload);
+    assert!(plan.replay.from.is_some(), "the generator keeps copies together");
+    let events = plan.events.as_mut().expect("they are listed");
+    let is_click = |event: &SourceEvent| event.watermark().is_none() && !event.kinds.contains(&EventKind::Poison);
+    let place = events.iter().position(is_click).expect("a click");
+    let click = events[place].clone();
+    let one = click.id.expect("listed events have ids");
+    // The horizon is a minute longer than the allowed lateness.
+    events.insert(place + 1, SourceEvent { id: Some(COPY), timestamp: click.timestamp + 400_000, ..click });
+
+    let needed = |plan: &Plan| plan.replay.from.is_some() && has(plan, one) && has(plan, COPY);
+    let needs = &mut Needs { needed: &needed, runs: 0, left: 10_000 };
+    let outcome = shrink(&workload, &plan, needs).expect("it breaks");
+    assert_eq!((outcome.size.events, outcome.plan.shape.allowed_lateness), (2, Millis(600_000)));
+    assert_eq!(outcome.plan.shape.bound, Millis(0), "what does no harm still goes");
+    assert!(outcome.plan.fits(&workload).is_ok());
+
+    plan.events.as_mut().expect("they are listed")[place + 1].timestamp += 300_000;
+    let said = plan.fits(&workload).expect_err("no longer").to_string();
+    assert!(said.contains("two events with one id that lie 700000 ms apart"), "{said}");
+    assert_eq!(plan.listed(&workload).replay.from, None);
 }

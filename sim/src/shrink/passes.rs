@@ -3,8 +3,8 @@
 //! In: the smallest plan so far. Out: a smaller one that breaks in the same way, or the same. What frees most goes first:
 //! without faults there is less to recover from, with fewer events every later candidate runs faster.
 //!
-//! Invariant: a candidate can be run: its plan is valid and its pipeline takes the shape. An event keeps its id and its
-//! place among those that stay; every partition keeps its end marker.
+//! Invariant: a candidate can be run: its plan is valid, its pipeline takes the shape, and a replay that starts at a time
+//! may still do so. An event keeps its id and its place among those that stay; every partition keeps its end marker.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ impl Step<'_> {
     /// Takes the first of these that breaks; whether one did.
     fn take_first(&mut self, candidates: impl Iterator<Item = Plan> + Send) -> bool {
         let (workload, best) = (self.workload, self.best.plan.clone());
-        let runnable = |plan: &Plan| plan.validate().is_ok() && workload.pipeline(&plan.shape).is_ok();
+        let runnable = |plan: &Plan| plan.validate().is_ok() && plan.fits(workload).is_ok();
         let mut candidates = candidates.map(tidied).filter(|plan| *plan != best && runnable(plan));
         match self.oracle.first_broken(&mut candidates) {
             Some(found) => {
