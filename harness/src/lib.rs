@@ -4,32 +4,8 @@
 //! break, disks tear, and events come late, out of order and twice. Then its log is replayed, under faults again. The
 //! replay must equal the live output, both must equal what you expect, and every other property of the gate must hold.
 //!
-//! ```
-//! use segno::prelude::*;
-//!
-//! fn cents(payment: &Record<'_>) -> Result<i64, DecodeError> {
-//!     let text = payment.value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
-//!     text.parse().map_err(|_| DecodeError(format!("{text:?} is no amount")))
-//! }
-//!
-//! fn revenue(shape: &Shape) -> Result<Pipeline, PipelineError> {
-//!     Pipeline::named("revenue-per-minute")
-//!         .source(shape.source("payments"), cents)
-//!         .key_by_record()
-//!         .tumbling(Millis(60_000), shape.allowed_lateness)
-//!         .aggregate("revenue", Sum::of(|cents: &i64| *cents))
-//!         .output(json_rows(|_window, sum: &i128| json!({ "cents": *sum as i64 })))
-//! }
-//!
-//! // A `#[test]` of yours:
-//! fn revenue_replays_as_it_ran() {
-//!     segno::gate(revenue)
-//!         .events(|draw, _at| Event::new(*draw.pick(&["ada", "bob", "eve"]), draw.between(1, 900).to_string()))
-//!         .expected(|payments| json!({ "cents": payments.iter().map(|one| one.text().parse::<i64>().unwrap()).sum::<i64>() }))
-//! #       .seeds(2)
-//!         .run();
-//! }
-//! # revenue_replays_as_it_ran();
+//! ```ignore
+#![doc = include_str!("../tests/revenue.rs")]
 //! ```
 //!
 //! A violation panics with its story: which key and window differ, how, which records made the difference, what struck
@@ -77,4 +53,14 @@ pub mod prelude {
     pub use sim::workload::{Draw, LogRecord, Shape};
 
     pub use crate::{Event, json_rows};
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_readme_shows_a_test_that_runs() {
+        let readme = include_str!("../../README.md");
+        let shown = readme.split_once("```rust\n").and_then(|(_, rest)| rest.split_once("```\n")).expect("a block");
+        assert_eq!(shown.0, include_str!("../tests/revenue.rs"));
+    }
 }

@@ -80,6 +80,9 @@ mod tests {
         meet("tests/gate.rs:9:5");
         let said = std::panic::catch_unwind(|| meet("tests/gate.rs:12:5")).expect_err("it is another");
         let said = said.downcast::<String>().expect("text");
-        assert!(said.starts_with("two gates in one test, at tests/gate.rs:9:5 and at tests/gate.rs:12:5; put each"), "{said}");
+        assert!(
+            said.starts_with("two gates in one test, at tests/gate.rs:9:5 and at tests/gate.rs:12:5; put each"),
+            "{said}"
+        );
     }
 }
