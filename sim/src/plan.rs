@@ -590,12 +590,21 @@ fn draw_unit_ms(draw: &mut Draw, tier: Tier) -> u64 {
 /// Why a plan file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    #[error("{0}")]
+    #[error("{}", syntax(.0))]
     Syntax(#[from] toml::de::Error),
     #[error("the plan's format is {found}; this build reads format {FORMAT}")]
     Format { found: u32 },
     #[error("{0}")]
     Invalid(String),
+}
+
+/// Plans get fields under one format: an older build reads what is written without them.
+fn syntax(error: &toml::de::Error) -> String {
+    let said = error.to_string();
+    match said.contains("unknown field `") {
+        true => format!("{}\nif it is spelled right, a newer Segno has written this plan", said.trim_end()),
+        false => said,
+    }
 }
 
 impl fmt::Display for Host {
@@ -748,6 +757,11 @@ mod tests {
             let error = Plan::parse(&text).expect_err(&text).to_string();
             assert!(error.contains(said), "{error}");
             assert!(said.starts_with("the plan") || error.contains("at line "), "{error}");
+            assert_eq!(
+                said.starts_with("unknown field"),
+                error.contains("a newer Segno has written this plan"),
+                "{error}"
+            );
         }
     }
 }
