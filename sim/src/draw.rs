@@ -61,11 +61,6 @@ impl Draw {
         }
         unreachable!("{left} is left of {total}")
     }
-
-    /// A stream of its own for a part of this concern: what the part draws moves nothing here.
-    pub fn fork(&mut self, concern: &str) -> Draw {
-        Draw::new(self.next_u64(), concern)
-    }
 }
 
 #[cfg(test)]

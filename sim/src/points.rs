@@ -90,11 +90,6 @@ impl PointRules {
         self.lock().armed.push(Armed { id, host: host.to_string(), point, left: nth, action });
     }
 
-    /// Takes back what is still armed under `id`.
-    pub fn disarm(&self, id: FaultId) {
-        self.lock().armed.retain(|armed| armed.id != id);
-    }
-
     /// Takes back everything.
     pub fn disarm_all(&self) {
         self.lock().armed.clear();

@@ -170,11 +170,6 @@ pub const ALL: &[Check] = &[
 const SHOWN_PER_PROPERTY: usize = 3;
 
 /// Runs every check.
-pub fn run_all(evidence: &Evidence, workload: &dyn Workload, shape: &Shape) -> Vec<Violation> {
-    run_case(&Case::new(evidence, workload, shape))
-}
-
-/// Runs every check of a case that is decoded already.
 pub fn run_case(case: &Case<'_>) -> Vec<Violation> {
     ALL.iter().flat_map(|check| few((check.run)(case))).collect()
 }

@@ -33,8 +33,6 @@ pub enum FrameFault {
     Delay { ms: u64 },
     /// It arrives and is answered; the reply is lost and the connection reset.
     LoseReply,
-    /// It is lost and the connection reset.
-    LoseRequest,
     /// It leaves its connection and arrives so much later on one of its own, whatever becomes of the sender. The world is
     /// told ([`NetRules::take_orphans`]) and can end the sender meanwhile.
     Orphan { ms: u64 },

@@ -154,9 +154,7 @@ impl Wire {
             tokio::pin!(changed);
             changed.as_mut().enable();
             let wish = self.pipe.wish();
-            if let Step::Over = self.take_from_engine(wish) {
-                break;
-            }
+            self.take_from_engine(wish);
             if let Step::Over = self.send_due(&mut writer, wish).await {
                 break;
             }
@@ -190,14 +188,13 @@ impl Wire {
         self.over = true;
     }
 
-    fn take_from_engine(&mut self, wish: Wish) -> Step {
+    fn take_from_engine(&mut self, wish: Wish) {
         if self.out.ended {
-            return Step::GoOn;
+            return;
         }
         self.pipe.take(&mut self.out.unframed);
         while let Some(piece) = self.out.framer.next(&mut self.out.unframed) {
             let begins = piece.begins.is_some();
-            let mut swallowed = false;
             let mut delay_ms = 0;
             if let Some(head) = piece.begins {
                 let verdict = self.rules.judge(&self.out.from, &self.out.to, head);
@@ -214,17 +211,8 @@ impl Wire {
                             self.orphaning = true;
                         }
                         FrameFault::LoseReply => self.lost_reply = head.map(|head| (id, head.correlation_id)),
-                        FrameFault::LoseRequest => {
-                            self.rules.0.effects.effective(id);
-                            self.rules.0.effects.visible(id);
-                            swallowed = true;
-                        }
                     }
                 }
-            }
-            if swallowed {
-                self.broken(ErrorKind::ConnectionReset);
-                return Step::Over;
             }
             if let Some((_, _, copy)) = &mut self.copying {
                 copy.extend_from_slice(&piece.bytes);
@@ -252,7 +240,6 @@ impl Wire {
             }
             self.out.ended = true;
         }
-        Step::GoOn
     }
 
     async fn send_due(&mut self, writer: &mut turmoil::net::tcp::OwnedWriteHalf, wish: Wish) -> Step {
