@@ -121,7 +121,17 @@ impl Plan {
             if *ended {
                 return Err(at(format!("partition {} has ended already: its end marker is its last", event.partition)));
             }
-            *ended = event.watermark() == Some(END_OF_INPUT);
+            let watermark = event.watermark();
+            *ended = watermark == Some(END_OF_INPUT);
+            // What a start at a time rests on: it finds its first record by timestamps.
+            if let (Some(watermark), Some(_), false) = (watermark, self.replay.from, *ended)
+                && event.timestamp != watermark
+            {
+                return Err(at(format!(
+                    "a marker of {watermark} with timestamp {}: beside a replay.from a marker's timestamp is its watermark",
+                    event.timestamp
+                )));
+            }
         }
         match ended.iter().position(|ended| !ended) {
             Some(partition) => Err(format!("the events of partition {partition} do not end with an end marker")),
@@ -160,7 +170,7 @@ mod tests {
     use super::*;
     use crate::draw::Draw;
     use crate::faults;
-    use crate::plan::{FaultSpec, Host, Phase, Truncate, TruncateBy};
+    use crate::plan::{FaultSpec, FromTime, Host, Phase, Truncate, TruncateBy};
     use crate::workload::SourceEvent;
 
     /// A plan that can be run, with one worker and one fault of this kind.
@@ -297,6 +307,24 @@ mod tests {
             events(vec![end(0), again]),
             "event 2: id is 1, as of an event before it: a send's id is never used again"
         );
+    }
+
+    #[test]
+    fn markers_beside_a_replay_from_a_time_have_their_watermark_as_timestamp() {
+        let marked = |timestamp, from| {
+            let mut plan = good("kill");
+            plan.shape.partitions = 1;
+            plan.replay.from = from;
+            let marker = SourceEvent { timestamp, ..SourceEvent::marker(3, 0, 700) };
+            plan.events = Some(vec![marker, SourceEvent::marker(5, 0, END_OF_INPUT)]);
+            Plan::parse(&plan.to_toml()).map_err(|error| error.to_string())
+        };
+        let from = Some(FromTime { per_mille: 0, aligned: false, at_ms: Some(400) });
+        assert_eq!(
+            marked(300, from).expect_err("it would be passed over"),
+            "event 1: a marker of 700 with timestamp 300: beside a replay.from a marker's timestamp is its watermark"
+        );
+        assert!(marked(700, from).is_ok() && marked(300, None).is_ok());
     }
 
     #[test]
