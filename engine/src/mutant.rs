@@ -109,6 +109,8 @@ mod registry {
         bug("recovery", "unsynced-batches-known", "the recovery point knows batches that are not synced"),
         bug("recovery", "producers-forgotten", "a log that is opened again does not know its producers"),
         bug("recovery", "torn-tail-kept", "a broken batch at the end of a log is left there"),
+        bug("recovery", "recovered-tail-unsynced", "what is found at the end of a log is taken for durable without a sync"),
+        bug("recovery", "recovered-directory-unsynced", "the files of a log that is opened again are taken for durable"),
         bug("fencing", "coordinator-takes-any-epoch", "the coordinator does not look at the epoch; partitions do"),
         bug("fencing", "epochs-unchecked", "neither coordinator nor partition looks at the epoch"),
         bug("fencing", "takeover-keeps-epoch", "whoever takes over a transactional id gets the epoch that it has"),

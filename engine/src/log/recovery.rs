@@ -113,6 +113,11 @@ impl Recovery<'_> {
         state.drop_segments_below(start);
 
         let first = state.segments()[0].base;
+        if found.iter().any(|&base| base < first) {
+            // After a kill the start that was found may not be durable: a power cut must not bring the old one back when
+            // what it speaks of is gone.
+            self.sync_names().await?;
+        }
         for &base in found.iter().filter(|&&base| base < first) {
             // Deleted, and the crash came between the move of the start and the removal.
             remove_if_there(self.env, &self.dir.join(index_name(base))).await?;
@@ -191,10 +196,19 @@ impl Recovery<'_> {
                 Some(why) => return Err(damaged(&path, scanned.position, scanned.next, why.clone())),
             }
             if last {
-                file.sync().await.map_err(io_error("syncing", &path))?;
+                mutant!("recovered-tail-unsynced", file.sync().await.map_err(io_error("syncing", &path)), Ok(()))?;
             }
         }
-        self.env.disk().sync_dir(self.dir).await.map_err(io_error("syncing", self.dir))
+        self.sync_names().await
+    }
+
+    /// Makes the names durable that were found.
+    async fn sync_names(&self) -> Result<(), LogError> {
+        mutant!(
+            "recovered-directory-unsynced",
+            self.env.disk().sync_dir(self.dir).await.map_err(io_error("syncing", self.dir)),
+            Ok(())
+        )
     }
 
     async fn cut(

@@ -2,8 +2,9 @@
 //!
 //! In: the calls of [`engine::env::Disk`], and the world's verdict on a crash ([`Fate`]). Out: what POSIX promises and
 //! not a byte more. Always: bytes are durable after a sync of their file, names after a sync of their directory; a kill
-//! keeps all that was written, but perhaps part of the write it struck; a power cut decides for each file and each directory by a draw of its own. Handles of an
-//! incarnation that crashed answer nothing for ever.
+//! keeps all that was written, but perhaps part of the write it struck, and makes nothing durable; a power cut, then or
+//! later, decides for each file and each directory by a draw of its own. Handles of an incarnation that crashed answer
+//! nothing for ever.
 
 mod handle;
 mod settle;
@@ -190,6 +191,13 @@ impl SimDisk {
         let state = self.lock();
         let mut logs = state.live.iter().filter(|(path, _)| path.extension().is_some_and(|ending| ending == "log"));
         logs.any(|(_, inode)| state.inodes.get(inode).is_some_and(|inode| inode.data.len() > inode.synced))
+    }
+
+    /// Whether a segment of a log has a name that a power cut could take.
+    pub fn has_unsynced_segment(&self) -> bool {
+        let state = self.lock();
+        let mut logs = state.live.iter().filter(|(path, _)| path.extension().is_some_and(|ending| ending == "log"));
+        logs.any(|(path, inode)| state.durable.get(path) != Some(inode))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,7 +1,8 @@
 //! What a crash leaves of a disk.
 //!
-//! In: the state at the crash, and the fate. Out: the state that the next incarnation finds, all of it durable, and what
-//! was lost. Always: what was synced is there, byte for byte; of the rest, each file and each directory has a draw of its
+//! In: the state at the crash, and the fate. Out: the state that the next incarnation finds, and what was lost. Always: what
+//! was synced is there, byte for byte. After a kill the rest is there too, and no more durable than before: a later power
+//! cut may take it. A power cut decides now, and what it leaves is durable; each file and each directory has a draw of its
 //! own, so that a draw more or less in one moves no other.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +15,8 @@ use crate::entropy::{counted, counted_between};
 /// How a host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The process died: all that was written is in the page cache, and stays. A write that it died in may be there in
-    /// part.
+    /// The process died: all that was written is in the page cache, and stays there, unsynced. A write that it died in may
+    /// be there in part.
     Kill,
     /// The power went: what was not synced survives by this draw, or does not.
     PowerCut { draw: u64 },
@@ -49,6 +50,7 @@ const SECTOR: usize = 512;
 pub(super) fn settle(state: &mut State, fate: Fate, seed: u64) -> Losses {
     state.incarnation += 1;
     state.locks.clear();
+    forget_nameless(state);
     let mut losses = Losses::default();
     let operations = state.operations;
     for (id, inode) in state.inodes.iter_mut().filter(|(_, inode)| inode.in_flight > 0) {
@@ -70,16 +72,20 @@ pub(super) fn settle(state: &mut State, fate: Fate, seed: u64) -> Losses {
             settle_bytes(inode, &mut draw, &mut losses);
         }
         settle_names(state, draw, &mut losses);
+        for inode in state.inodes.values_mut() {
+            inode.synced = inode.data.len();
+            inode.cut.clear();
+        }
     }
-    for inode in state.inodes.values_mut() {
-        inode.synced = inode.data.len();
-        inode.cut.clear();
-    }
-    state.pending.clear();
-    state.durable = state.live.clone();
-    let named: BTreeSet<_> = state.live.values().copied().collect();
-    state.inodes.retain(|id, _| named.contains(id));
+    forget_nameless(state);
     losses
+}
+
+/// Nobody has a file open any more: what has no name, and none that a power cut could bring back, is gone.
+fn forget_nameless(state: &mut State) {
+    let pending = state.pending.iter().filter_map(NameChange::inode);
+    let named: BTreeSet<_> = state.live.values().chain(state.durable.values()).copied().chain(pending).collect();
+    state.inodes.retain(|id, _| named.contains(id));
 }
 
 fn settle_bytes(inode: &mut Inode, draw: &mut Draw, losses: &mut Losses) {

@@ -73,6 +73,14 @@ impl NameChange {
         parent(path)
     }
 
+    /// What it gives a name to.
+    pub(super) fn inode(&self) -> Option<InodeId> {
+        match self {
+            NameChange::Create { inode, .. } | NameChange::Rename { inode, .. } => Some(*inode),
+            NameChange::Remove { .. } => None,
+        }
+    }
+
     pub(super) fn apply(&self, names: &mut BTreeMap<PathBuf, InodeId>) {
         match self {
             NameChange::Create { path, inode } => {
