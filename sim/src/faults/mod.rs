@@ -34,6 +34,7 @@ mod pause_at_point;
 mod pause_in_recovery;
 mod pause_takeover;
 mod power_cut;
+mod power_cut_after_kill;
 mod read_error;
 mod rescale;
 mod scattered_connections;
@@ -82,6 +83,7 @@ pub const ALL: &[&dyn Fault] = &[
     &zombies::Zombies,
     &rescale::Rescale,
     &graceful_stop::GracefulStop,
+    &power_cut_after_kill::PowerCutAfterKill,
 ];
 
 /// The kind with this name.

@@ -36,7 +36,8 @@ use crate::states;
 use crate::story::{Diary, Struck};
 use crate::trace::{Kind, Trace};
 use board::Board;
-pub use trouble::Rotten;
+use trouble::Ambush;
+pub use trouble::{Rotten, Unsynced};
 
 /// When every world begins: 2026-01-01 00:00:00 UTC.
 pub const EPOCH_MS: i64 = 1_767_225_600_000;
@@ -146,6 +147,8 @@ pub struct World<'a> {
     promises: BTreeMap<usize, Promise>,
     /// Faults whose request is still to come, and whose sender dies with it.
     orphans: BTreeMap<usize, (Host, u64)>,
+    /// Kills that wait for something unsynced, by fault.
+    ambushes: BTreeMap<usize, Ambush>,
     /// Files with a wrong bit, by fault.
     rotten: BTreeMap<usize, PathBuf>,
     /// The name of the source topic.
@@ -197,6 +200,7 @@ impl<'a> World<'a> {
             accounts: vec![Account::default(); plan.faults.len()],
             promises: BTreeMap::new(),
             orphans: BTreeMap::new(),
+            ambushes: BTreeMap::new(),
             rotten: BTreeMap::new(),
             source: String::new(),
             crashes: Vec::new(),
@@ -285,6 +289,7 @@ impl<'a> World<'a> {
                 self.account_end(id);
             }
         }
+        self.spring_ambushes();
         for (host, why) in self.board.take_restarts() {
             self.trace.record(&host.to_string(), Kind::Fault, "restart", why.as_bytes());
             self.diary.because(why);
@@ -338,6 +343,7 @@ impl<'a> World<'a> {
         self.around.points.disarm_all();
         self.promises.clear();
         self.orphans.clear();
+        self.ambushes.clear();
         self.around.net.heal();
         let hosts: Vec<Host> = self.hosts.keys().copied().collect();
         // Whoever is about to leave goes now: it may be past the point where it could stay, and nobody would start another.
@@ -647,7 +653,7 @@ mod tests {
     fn run(plan: &Plan) -> (String, Vec<String>, u64, BTreeMap<String, FaultCount>) {
         let said: Rc<RefCell<Vec<String>>> = Rc::default();
         let mut world = World::new(plan, Trace::new(plan.tick_ms(), false));
-        let path = Path::new("/data/file");
+        let path = Path::new("/data/0.log");
         let heard = said.clone();
         world.add_host(Host::Broker, move |env| {
             let heard = heard.clone();
@@ -729,6 +735,20 @@ mod tests {
         let (_, said, _, counts) = run(&plan);
         assert_eq!(said.iter().filter(|line| line.starts_with("started")).count(), 2, "{said:?}");
         assert_eq!(counts["crash-at-point"].effective, 1);
+    }
+
+    #[test]
+    fn a_power_cut_after_a_kill_comes_at_a_point_of_the_second_start() {
+        for amount in [0, 1] {
+            let mut plan = plan("power-cut-after-kill", true);
+            plan.faults[0].amount = Some(amount);
+            plan.faults[0].point = Some(crate::plan::PointName(Point::LogSynced));
+            let (_, said, _, counts) = run(&plan);
+            let starts: Vec<&String> = said.iter().filter(|line| line.starts_with("started")).collect();
+            assert_eq!(starts.len(), 3, "{said:?}");
+            assert_ne!(starts[1], "started with 0", "a kill takes nothing");
+            assert_eq!(counts["power-cut-after-kill"].effective, 1);
+        }
     }
 
     #[test]

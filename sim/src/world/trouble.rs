@@ -26,7 +26,54 @@ pub enum Rotten {
     BrokersOwn,
 }
 
+/// What a kill waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsynced {
+    /// A log holds bytes that were written and not synced.
+    Bytes,
+    /// A segment exists, and not durably.
+    Segment,
+}
+
+/// A kill that waits for its moment, and where the power goes afterwards.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ambush {
+    host: Host,
+    what: Unsynced,
+    point: Point,
+    nth: u32,
+    down_ms: u64,
+}
+
 impl World<'_> {
+    /// `host` is killed as soon as its disk holds `what`; once that is so, it loses its power at the `nth` passing of
+    /// `point`, and is down for `down_ms`.
+    pub fn kill_and_cut(&mut self, id: usize, host: Host, what: Unsynced, point: Point, nth: u32, down_ms: u64) {
+        self.ambushes.insert(id, Ambush { host, what, point, nth, down_ms });
+    }
+
+    /// Kills whom the end of a tick finds with something unsynced that somebody waits for.
+    pub(super) fn spring_ambushes(&mut self) {
+        let due = |ambush: &Ambush| {
+            let state = &self.hosts[&ambush.host];
+            let disk = state.env.disk();
+            let unsynced = match ambush.what {
+                Unsynced::Bytes => disk.has_unsynced_log(),
+                Unsynced::Segment => disk.has_unsynced_segment(),
+            };
+            state.status == Status::Up && unsynced
+        };
+        let due: Vec<(usize, Ambush)> =
+            self.ambushes.iter().filter(|(_, ambush)| due(ambush)).map(|(id, ambush)| (*id, *ambush)).collect();
+        for (id, Ambush { host, point, nth, down_ms, .. }) in due {
+            self.ambushes.remove(&id);
+            // Who sends again, or reads on, shall meet what was found before the power goes.
+            if self.crash_uncounted(host, CrashKind::Kill, (down_ms / 4).max(1)) {
+                self.crash_at(id, host, point, nth, CrashKind::PowerCut, down_ms);
+            }
+        }
+    }
+
     /// `host` stops for `for_ms`; meanwhile `taker` gets its tasks.
     pub fn pause(&mut self, id: usize, host: Host, taker: Option<Host>, for_ms: u64) {
         if self.hosts[&host].status != Status::Up {
