@@ -139,7 +139,7 @@ fn faults(page: &mut String, report: &GateReport) -> std::fmt::Result {
     if report.faults.is_empty() || phases.is_empty() {
         return Ok(());
     }
-    writeln!(page, "<details><summary>Faults: injected / took effect / felt by the engine</summary>\n")?;
+    writeln!(page, "<details><summary>Faults: injected / took effect / trouble met meanwhile</summary>\n")?;
     writeln!(page, "| fault | {} |", phases.join(" | "))?;
     writeln!(page, "|---|{}", "--:|".repeat(phases.len()))?;
     for kind in report.faults.keys() {

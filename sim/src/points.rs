@@ -22,6 +22,8 @@ use crate::trace::{Kind, Trace};
 pub enum PointAction {
     /// The host freezes; the driver crashes it after this tick.
     Crash,
+    /// The same; the driver says whether it took effect, when it knows what was lost.
+    CrashUncounted,
     /// The host freezes; the driver thaws it when it sees fit.
     Pause,
     /// The task goes to the end of the queue so many times.
@@ -163,7 +165,7 @@ impl PointRules {
 }
 
 fn action_freezes(action: PointAction) -> bool {
-    matches!(action, PointAction::Crash | PointAction::Pause)
+    matches!(action, PointAction::Crash | PointAction::CrashUncounted | PointAction::Pause)
 }
 
 struct SimPoints {
@@ -179,7 +181,9 @@ impl Points for SimPoints {
             let inner = &self.rules.0;
             inner.trace.record(&self.host, Kind::Point, point.name(), &[]);
             if let Some((id, action)) = struck {
-                inner.effects.effective(id);
+                if action != PointAction::CrashUncounted {
+                    inner.effects.effective(id);
+                }
                 if action_freezes(action) {
                     inner.trace.record(&self.host, Kind::Fault, "frozen at a point", point.name().as_bytes());
                     self.gate.freeze();

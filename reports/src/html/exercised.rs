@@ -17,7 +17,7 @@ pub fn faults(html: &mut String, report: &GateReport) -> Result {
     let most = grid.values().flat_map(|row| row.values()).map(|cell| cell.injected).max().unwrap_or(1).max(1);
     html.push_str(
         "<section>\n<h2>Faults, by phase</h2>\n<p class=\"key\"><span><i class=\"injected\"></i>injected</span> \
-         <span><i class=\"effective\"></i>took effect</span> <span><i class=\"visible\"></i>felt by the engine</span></p>\n\
+         <span><i class=\"effective\"></i>took effect</span> <span><i class=\"visible\"></i>trouble met meanwhile</span></p>\n\
          <div class=\"wide\"><table class=\"faults\">\n<thead><tr><th>fault</th>",
     );
     for phase in &phases {

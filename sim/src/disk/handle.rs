@@ -14,7 +14,7 @@ use bytes::Bytes;
 use engine::env::{BoxFuture, Disk, File, LockGuard, OpenMode};
 
 use super::state::{InodeId, State};
-use super::{Inner, SimDisk, SyncFails};
+use super::{Inner, Pages, SimDisk, SyncFails};
 use crate::entropy::{counted, counted_between};
 use crate::gate::Gate;
 use crate::trace::Kind;
@@ -64,8 +64,8 @@ impl Handle {
         }
     }
 
-    /// The time that a sync takes; how it fails, if it does.
-    async fn wait_for_sync(&self) -> Option<SyncFails> {
+    /// The time that a sync takes which is for so many bytes; how it fails, if it does.
+    async fn wait_for_sync(&self, bytes: usize) -> Option<SyncFails> {
         let inner = self.inner();
         let ordinal = self
             .apply(|state| {
@@ -73,7 +73,7 @@ impl Handle {
                 state.syncs
             })
             .await;
-        let (extra_ms, failed) = inner.faults_of_sync();
+        let (extra_ms, failed) = inner.faults_of_sync(bytes);
         let time = inner.sync_time;
         let ms = counted_between(inner.seed, "sync", &inner.host, ordinal, time.min_ms, time.max_ms);
         tokio::time::sleep(Duration::from_millis(ms + extra_ms)).await;
@@ -134,7 +134,7 @@ impl Disk for Handle {
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(self.gate.hold(async move {
             self.apply(|state| state.list(dir).map(drop)).await?;
-            if self.wait_for_sync().await.is_some() {
+            if self.wait_for_sync(0).await.is_some() {
                 return Err(injected("the directory's sync"));
             }
             self.trace(Kind::DiskSync, &dir.to_string_lossy(), &[]);
@@ -243,11 +243,15 @@ impl File for OpenFile {
 
     fn sync(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(self.handle.gate.hold(async move {
-            let len = self.handle.apply(|state| state.sync_begins(self.inode)).await;
-            if let Some(fails) = self.handle.wait_for_sync().await {
-                if fails.loses_pages {
-                    let draw = counted(self.handle.inner().seed, "lost pages", &self.handle.inner().host, len as u64);
-                    self.handle.apply(|state| state.lose_pages(self.inode, draw)).await;
+            let (len, unsynced) =
+                self.handle.apply(|state| (state.sync_begins(self.inode), state.unsynced(self.inode))).await;
+            if let Some(fails) = self.handle.wait_for_sync(unsynced).await {
+                if fails.pages != Pages::Stay {
+                    let inner = self.handle.inner();
+                    let draw = counted(inner.seed, "lost pages", &inner.host, len as u64);
+                    let lost = self.handle.apply(|state| state.lose_pages(self.inode, draw)).await;
+                    // The others have told already.
+                    inner.tell((fails.pages == Pages::MustGo && lost > 0).then_some(fails.id));
                 }
                 self.handle.trace(Kind::Fault, &format!("sync failed {}", self.name()), &[]);
                 return Err(injected("the sync"));

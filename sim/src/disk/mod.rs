@@ -58,13 +58,23 @@ enum FaultKind {
     /// The sync that many from now fails; 1 is the next.
     FailSync {
         left: u32,
-        /// What it should have made durable is lost with it, from the page cache too.
-        loses_pages: bool,
+        pages: Pages,
     },
     FailRead {
         left: u32,
     },
     Full,
+}
+
+/// What a failing sync does to the bytes that it was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pages {
+    /// They stay in the page cache.
+    Stay,
+    /// They are gone from there too, if there are any.
+    Go,
+    /// As [`Pages::Go`]; a sync for which there are none does not fail, and leaves the fault to the next.
+    MustGo,
 }
 
 impl SimDisk {
@@ -107,12 +117,17 @@ impl SimDisk {
 
     /// The `nth` sync from now (from 1) fails, and nothing of it is durable.
     pub fn fail_sync(&self, id: FaultId, nth: u32) {
-        self.0.faults().push(Fault { id, kind: FaultKind::FailSync { left: nth.max(1), loses_pages: false } });
+        self.0.faults().push(Fault { id, kind: FaultKind::FailSync { left: nth.max(1), pages: Pages::Stay } });
     }
 
-    /// The `nth` sync from now (from 1) fails, and the bytes that it was for are gone: nobody reads them again.
+    /// The `nth` sync from now (from 1) fails, and the bytes that it was for, if any, are gone: nobody reads them again.
+    pub fn fail_sync_for_good(&self, id: FaultId, nth: u32) {
+        self.0.faults().push(Fault { id, kind: FaultKind::FailSync { left: nth.max(1), pages: Pages::Go } });
+    }
+
+    /// As [`SimDisk::fail_sync_for_good`], but for the first sync from the `nth` on that is for any bytes.
     pub fn lose_pages(&self, id: FaultId, nth: u32) {
-        self.0.faults().push(Fault { id, kind: FaultKind::FailSync { left: nth.max(1), loses_pages: true } });
+        self.0.faults().push(Fault { id, kind: FaultKind::FailSync { left: nth.max(1), pages: Pages::MustGo } });
     }
 
     /// The next power cut undoes every change of names that no sync of its directory has made durable.
@@ -210,9 +225,9 @@ impl Inner {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// By how much this sync is slower, and how it fails, if it does.
-    fn faults_of_sync(&self) -> (u64, Option<SyncFails>) {
-        let (mut extra, mut failed, mut loses) = (0, None, false);
+    /// By how much a sync that is for so many bytes is slower, and how it fails, if it does.
+    fn faults_of_sync(&self, bytes: usize) -> (u64, Option<SyncFails>) {
+        let (mut extra, mut failed, mut lost) = (0, None, Pages::Stay);
         self.faults().retain_mut(|fault| match &mut fault.kind {
             FaultKind::SlowSync { extra_ms } => {
                 // Only a call that fails for it makes it visible; the world sees that.
@@ -220,15 +235,23 @@ impl Inner {
                 self.effects.effective(fault.id);
                 true
             }
-            FaultKind::FailSync { left, loses_pages } => {
+            FaultKind::FailSync { left, pages: Pages::MustGo } if bytes == 0 => {
+                *left = (*left - 1).max(1);
+                true
+            }
+            FaultKind::FailSync { left, pages } => {
                 let stays = due(left, fault.id, &mut failed);
-                loses |= !stays && *loses_pages;
+                if !stays {
+                    lost = *pages;
+                }
                 stays
             }
             FaultKind::FailRead { .. } | FaultKind::Full => true,
         });
-        self.tell(failed);
-        (extra, failed.map(|_| SyncFails { loses_pages: loses }))
+        let failed = failed.map(|id| SyncFails { id, pages: lost });
+        // What must lose something tells when it has.
+        self.tell(failed.filter(|fails| fails.pages != Pages::MustGo).map(|fails| fails.id));
+        (extra, failed)
     }
 
     fn read_fails(&self) -> bool {
@@ -259,7 +282,8 @@ impl Inner {
 /// How a sync fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SyncFails {
-    loses_pages: bool,
+    id: FaultId,
+    pages: Pages,
 }
 
 /// Counts a fault down; whether it stays.

@@ -281,15 +281,23 @@ impl State {
         Some((path, position * 8 + bit))
     }
 
+    /// How many bytes of a file are not durable.
+    pub(super) fn unsynced(&self, inode: InodeId) -> usize {
+        let inode = &self.inodes[&inode];
+        inode.data.len() - inode.synced
+    }
+
     /// The unsynced bytes of a file are gone from the page cache, and were never on the disk: the file ends before them,
-    /// or has zeros in their place.
-    pub(super) fn lose_pages(&mut self, inode: InodeId, draw: u64) {
+    /// or has zeros in their place. How many they were.
+    pub(super) fn lose_pages(&mut self, inode: InodeId, draw: u64) -> usize {
+        let lost = self.unsynced(inode);
         let inode = self.inodes.get_mut(&inode).expect("an open file has an inode");
-        self.lost_pages += u64::from(inode.data.len() > inode.synced);
+        self.lost_pages += u64::from(lost > 0);
         match draw % 2 {
             0 => inode.data.truncate(inode.synced),
             _ => inode.data[inode.synced..].fill(0),
         }
+        lost
     }
 
     pub(super) fn truncate(&mut self, inode: InodeId, len: u64) -> io::Result<()> {

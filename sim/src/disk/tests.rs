@@ -457,6 +457,25 @@ fn a_failed_sync_may_take_its_bytes_with_it_and_none_before() {
 }
 
 #[test]
+fn lost_pages_wait_for_a_sync_that_is_for_any() {
+    run(async {
+        let disk = disk(1);
+        let file = half_synced(&disk, b"synced", b"").await;
+        let handle = disk.handle(Gate::default());
+        disk.lose_pages(1, 1);
+        file.sync().await.expect("there is nothing to lose");
+        handle.sync_dir(Path::new("/d")).await.expect("a directory has no pages");
+        assert_eq!((disk.lost_pages(), disk.0.effects.get(1).effective), (0, 0));
+        append(&file, b"lost").await;
+        file.sync().await.expect_err("it fails");
+        assert_eq!((disk.lost_pages(), disk.0.effects.get(1).effective), (1, 1));
+        disk.fail_sync_for_good(2, 1);
+        handle.sync_dir(Path::new("/d")).await.expect_err("this one fails, pages or not");
+        assert_eq!((disk.lost_pages(), disk.0.effects.get(2).effective), (1, 1));
+    });
+}
+
+#[test]
 fn a_power_cut_can_be_told_to_lose_every_name_that_is_not_durable() {
     for draw in 0..50 {
         run(async {

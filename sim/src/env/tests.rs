@@ -83,6 +83,17 @@ fn a_crash_at_the_third_passing_freezes_the_host_in_the_same_poll() {
 }
 
 #[test]
+fn a_crash_that_the_driver_counts_has_no_effect_by_itself() {
+    let (mut sim, around, host) = stage(1, 0);
+    start(&mut sim, &host, move |env| async move { env.reach(Point::TaskPolled).await });
+    around.points.arm(4, "host", Point::TaskPolled, 1, PointAction::CrashUncounted);
+    run(&mut sim, 50);
+    assert!(host.is_frozen());
+    assert_eq!(around.points.take_requests()[0].action, PointAction::CrashUncounted);
+    assert_eq!(around.effects.get(4).effective, 0);
+}
+
+#[test]
 fn a_pause_at_a_point_lasts_until_the_thaw() {
     let (mut sim, around, host) = stage(1, 0);
     let passed: Arc<Mutex<u32>> = Arc::default();

@@ -28,7 +28,7 @@ impl Fault for FailedSyncInRecovery {
 
     fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec) {
         if world.crash_uncounted(spec.host, CrashKind::of(spec.power_cut), spec.for_ms) {
-            world.lose_pages(id, spec.host, spec.nth.unwrap_or(1));
+            world.fail_sync_for_good(id, spec.host, spec.nth.unwrap_or(1));
         }
     }
 }

@@ -25,7 +25,7 @@ use engine::env::{Env, Point};
 use reports::story::SpanKind;
 use reports::{FaultCount, FaultGrid};
 
-use crate::disk::{Fate, SimDisk, SyncTime};
+use crate::disk::{Fate, Losses, SimDisk, SyncTime};
 use crate::entropy::counted;
 use crate::env::{HostEnv, Surroundings};
 use crate::evidence::Crash;
@@ -272,7 +272,10 @@ impl<'a> World<'a> {
                         self.reach(state);
                     }
                     self.diary.because(format!("at {}", request.point.name()));
-                    self.take_down(host, kind, down_ms);
+                    let losses = self.take_down(host, kind, down_ms);
+                    if request.action == PointAction::CrashUncounted && losses.names > 0 {
+                        self.around.effects.effective(request.id);
+                    }
                 }
                 Some(Promise::Pause { taker, for_ms }) => {
                     self.reach(states::of_pause(request.point));
@@ -396,7 +399,11 @@ impl<'a> World<'a> {
     /// `host` goes down at the `nth` passing of `point` from now.
     pub fn crash_at(&mut self, id: usize, host: Host, point: Point, nth: u32, kind: CrashKind, down_ms: u64) {
         self.promises.insert(id, Promise::Crash { kind, down_ms });
-        self.around.points.arm(id, &self.hosts[&host].name, point, nth, PointAction::Crash);
+        let action = match kind {
+            CrashKind::Kill | CrashKind::PowerCut => PointAction::Crash,
+            CrashKind::NamesLost => PointAction::CrashUncounted,
+        };
+        self.around.points.arm(id, &self.hosts[&host].name, point, nth, action);
     }
 
     /// Nothing passes from `from` to `to` for a while.
@@ -458,10 +465,10 @@ impl<'a> World<'a> {
         self.around.net.arm(id, &host.to_string(), &Host::Broker.to_string(), nth, Which::Writes, fault);
     }
 
-    /// Freezes and crashes the host, settles its disk, and plans the start.
-    fn take_down(&mut self, host: Host, kind: CrashKind, down_ms: u64) {
+    /// Freezes and crashes the host, settles its disk, and plans the start. What that took from the disk.
+    fn take_down(&mut self, host: Host, kind: CrashKind, down_ms: u64) -> Losses {
         if self.hosts[&host].status == Status::Down {
-            return;
+            return Losses::default();
         }
         let turn = self.turn(host, Status::Down);
         self.diary.stopped(self.now_ms(), host, SpanKind::Down, kind.name());
@@ -501,6 +508,7 @@ impl<'a> World<'a> {
             self.crashes.push(Crash { at, virtual_ms, kind: kind.name().to_owned(), files });
         }
         self.at(self.now_ms() + down_ms.max(1), Due::Start { host, turn });
+        losses
     }
 
     fn start(&mut self, host: Host) {
@@ -593,8 +601,9 @@ impl<'a> World<'a> {
         self.faults_by_phase().into_iter().map(|(kind, phases)| (kind, sum(phases))).collect()
     }
 
-    /// The same, also by phase. A fault is visible when its own mechanism says so, or when between its
-    /// beginning and a little after its end a call failed or a task started again on a host that it touched.
+    /// The same, also by phase. A fault is visible when its own mechanism says so, or when between its beginning and a
+    /// little after its end a call failed or a task started again on a host that it touched. The latter is a coincidence in
+    /// time: another fault may have been the cause.
     pub fn faults_by_phase(&self) -> FaultGrid {
         let disturbances = self.board.disturbances();
         let slack_ms = 2 * self.plan.engine.request_timeout_ms;

@@ -106,7 +106,12 @@ impl World<'_> {
         self.hosts[&host].env.disk().fail_read(id, nth);
     }
 
-    /// The `nth` sync of `host`'s disk from now fails and takes the bytes with it.
+    /// The `nth` sync of `host`'s disk from now fails and takes the bytes with it, if it is for any.
+    pub fn fail_sync_for_good(&mut self, id: usize, host: Host, nth: u32) {
+        self.hosts[&host].env.disk().fail_sync_for_good(id, nth);
+    }
+
+    /// The first sync of `host`'s disk from the `nth` on that is for any bytes fails and takes them with it.
     pub fn lose_pages(&mut self, id: usize, host: Host, nth: u32) {
         self.hosts[&host].env.disk().lose_pages(id, nth);
     }
