@@ -35,6 +35,12 @@ fn stalled_ms(world: &World<'_>, from_ms: u64) -> u64 {
     world.now_ms().saturating_sub(world.board.progressed_ms().max(from_ms))
 }
 
+/// Whether this version starts at a time, and the source has events before it and from it on.
+fn starts_amid(world: &World<'_>, deployment: &Deployment) -> bool {
+    let amid = |time: i64| world.source_times.is_some_and(|(first, last)| first < time && time <= last);
+    deployment.start().is_some_and(|start| amid(start.time().0))
+}
+
 /// Why a run stopped before its evidence was complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -91,7 +97,6 @@ impl Phases<'_, '_> {
             self.step_until(beside_ms, |world| world.board.is_quiet(version))?;
             if self.plan.replay.beside_live_ms.is_some() && !self.world.board.is_quiet(1) {
                 self.world.board.want(2);
-                self.world.reach("replay-beside-live");
             }
             self.step_until(trouble_ms - beside_ms, |world| world.board.is_quiet(version))?;
             self.world.heal();
@@ -117,14 +122,15 @@ impl Phases<'_, '_> {
                 1 => self.liveness.converged = true,
                 2 => {
                     self.liveness.replay_converged = true;
-                    if self.deployments[1].start().is_some() {
+                    if starts_amid(self.world, &self.deployments[1]) {
                         self.world.reach("replay-from-a-timestamp");
                     }
                     if self.plan.replay.hosts.is_some_and(|hosts| hosts < self.plan.cluster.task_hosts().len() as u32) {
                         self.world.reach("replay-by-fewer-hosts");
                     }
                 }
-                _ => self.world.reach("second-replay"),
+                _ if self.world.source_times.is_some() => self.world.reach("second-replay"),
+                _ => {}
             }
         }
         // Who reads along gets to the end of what was acknowledged, or `unseen` says so.
@@ -200,7 +206,9 @@ impl Phases<'_, '_> {
                 return Ok(());
             }
             if finished {
-                self.world.reach("replay-from-a-timestamp");
+                if starts_amid(self.world, cut) {
+                    self.world.reach("replay-from-a-timestamp");
+                }
                 self.second_replay(evidence);
                 return Ok(());
             }

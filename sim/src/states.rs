@@ -24,7 +24,7 @@ const fn must(name: &'static str, meaning: &'static str) -> State {
     State { name, meaning, required: true }
 }
 
-/// Bytes that are written and not synced when the broker dies.
+/// Bytes of a log that are written and not synced when a fault ends the broker.
 pub const WRITTEN_AND_UNSYNCED: &str = "crash-between-write-and-sync";
 
 /// Every state, by what it is about.
@@ -32,7 +32,7 @@ pub const ALL: &[State] = &[
     // A process ends between two steps.
     must("crash-between-flush-and-commit", "A task dies with outputs in its transaction and nothing decided."),
     must("crash-between-decision-and-end", "The broker dies after a decision, with markers still to write."),
-    must(WRITTEN_AND_UNSYNCED, "The broker dies with bytes written and nobody told."),
+    must(WRITTEN_AND_UNSYNCED, "A fault ends the broker with bytes of a log written and not synced."),
     rare("crash-between-sync-and-answer", "The broker dies with bytes durable and nobody told."),
     rare("crash-while-rolling", "The broker dies between two segments, or beside a new recovery point."),
     rare("crash-around-trim", "A process dies while the beginning of a log goes away."),
@@ -89,12 +89,12 @@ pub const ALL: &[State] = &[
     rare("embedded-tasks", "Tasks run in the broker's own process."),
     rare("remote-tasks", "Tasks run far from the broker."),
     rare("repartitioned", "Records travel to the owner of their key through a topic."),
-    rare("replay-beside-live", "A replay starts while the live version still runs."),
+    rare("replay-beside-live", "Tasks of a replay begin while those of the live version still run."),
     rare("replay-by-fewer-hosts", "A replay is run by another number of hosts than live."),
-    must("replay-from-a-timestamp", "A replay starts at an event time, and agrees with live from then on."),
+    must("replay-from-a-timestamp", "A replay starts at a time with events before it and after, and gets to its end."),
     rare("start-above-a-deleted-beginning", "A replay starts at a time, on a log without what came before."),
     rare("start-refused-for-what-is-gone", "A replay is to start at a time of which the log has lost records."),
-    rare("second-replay", "The log is replayed twice, and both agree with live."),
+    rare("second-replay", "The log is replayed twice, and both get to their end."),
     // What the events are.
     must("empty-log", "There is not one event."),
     rare("one-record-log", "The whole log is one event."),

@@ -43,6 +43,8 @@ impl Fault for CrashAtPoint {
 /// Points that every process which runs a log passes now and then.
 pub(super) const OF_BROKER: &[Point] = &[
     Point::LogBeforeWrite,
+    // Twice: between a write and its sync is where most is at stake.
+    Point::LogWritten,
     Point::LogWritten,
     Point::LogSynced,
     Point::LogBeforeRoll,

@@ -16,6 +16,7 @@ use engine::stream::TaskStats;
 use engine::types::{Offset, Partition, TopicPartition};
 use tokio::sync::watch;
 
+use crate::effects::FaultId;
 use crate::evidence::{Ack, EndRecord, History, Moment, PollRecord, SendRecord, TrimRecord, WriteRecord};
 use crate::plan::Host;
 
@@ -86,7 +87,13 @@ struct State {
     /// Up to where each sequential reader has read.
     positions: BTreeMap<(String, TopicPartition), Offset>,
     disturbances: Vec<Disturbance>,
-    fenced: BTreeMap<Host, u64>,
+    /// Instances of tasks, numbered from 1, and where each runs.
+    instances: u64,
+    alive: BTreeMap<u64, Host>,
+    /// Those that ran when their host was paused, by the fault that did.
+    asleep: BTreeMap<u64, FaultId>,
+    /// By fault, the hosts that found after it that one of their tasks had been taken over.
+    woken: BTreeMap<FaultId, BTreeSet<Host>>,
     failed: Vec<(&'static str, String)>,
     restarts: Vec<(Host, String)>,
     /// Hosts that were asked to stop, and how many of their tasks and brokers have since ended well.
@@ -174,6 +181,10 @@ impl Board {
                 assert_eq!(task.version, version, "{task}");
                 state.homes.insert(task, hosts[(index + rotate) % hosts.len()]);
             }
+            let live = state.homes.keys().any(|key| key.version == 1 && !state.finished.contains_key(key));
+            if version == 2 && live {
+                *state.reached.entry("replay-beside-live").or_default() += 1;
+            }
             state.stage = Stage::Running(version);
         });
     }
@@ -204,11 +215,49 @@ impl Board {
         state.homes.iter().filter(|(key, home)| **home == host && due(key)).map(|(key, _)| *key).collect()
     }
 
-    /// An instance of the task begins on `host`; one that is not the first has something to recover from.
-    pub fn starting(&self, key: TaskKey, host: Host, at_ms: u64) {
+    /// An instance of the task begins on `host`; one that is not the first has something to recover from. Its number.
+    pub fn starting(&self, key: TaskKey, host: Host, at_ms: u64) -> u64 {
         let mut state = self.lock();
         if !state.started.insert(key) {
             state.disturbances.push(Disturbance { at_ms, host });
+        }
+        state.instances += 1;
+        let instance = state.instances;
+        state.alive.insert(instance, host);
+        instance
+    }
+
+    /// The instance has ended.
+    pub fn ended(&self, instance: u64) {
+        let mut state = self.lock();
+        state.alive.remove(&instance);
+        state.asleep.remove(&instance);
+    }
+
+    /// The process on `host` has ended, and with it its instances.
+    pub fn died(&self, host: Host) {
+        let mut guard = self.lock();
+        let State { alive, asleep, .. } = &mut *guard;
+        alive.retain(|_, of| *of != host);
+        asleep.retain(|instance, _| alive.contains_key(instance));
+    }
+
+    /// A fault pauses `host`, and with it its instances.
+    pub fn slept(&self, host: Host, fault: FaultId) {
+        let mut guard = self.lock();
+        let State { alive, asleep, .. } = &mut *guard;
+        asleep.extend(alive.iter().filter(|(_, of)| **of == host).map(|(instance, _)| (*instance, fault)));
+    }
+
+    /// The instance was fenced by a newer one; if it was paused before, it is a zombie.
+    pub fn fenced(&self, instance: u64) {
+        let mut guard = self.lock();
+        let State { alive, asleep, woken, reached, .. } = &mut *guard;
+        let (Some(host), Some(fault)) = (alive.get(&instance), asleep.get(&instance)) else { return };
+        *reached.entry("zombie-fenced").or_default() += 1;
+        let hosts = woken.entry(*fault).or_default();
+        if hosts.insert(*host) && hosts.len() == 2 {
+            *reached.entry("several-zombies-at-once").or_default() += 1;
         }
     }
 
@@ -409,15 +458,6 @@ impl Board {
         self.lock().disturbances.clone()
     }
 
-    /// An instance on `host` was fenced by a newer one.
-    pub fn fenced(&self, host: Host) {
-        *self.lock().fenced.entry(host).or_default() += 1;
-    }
-
-    pub fn fenced_on(&self, host: Host) -> u64 {
-        self.lock().fenced.get(&host).copied().unwrap_or(0)
-    }
-
     /// What must never happen happened: `property` does not hold.
     pub fn fail(&self, property: &'static str, message: String) {
         self.lock().failed.push((property, message));
@@ -498,5 +538,51 @@ impl Board {
 
     pub fn take_restarts(&self) -> Vec<(Host, String)> {
         std::mem::take(&mut self.lock().restarts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(version: u32, partition: i32) -> TaskKey {
+        TaskKey { version, stage: 0, partition: Partition(partition) }
+    }
+
+    #[test]
+    fn a_zombie_is_an_instance_that_was_there_at_the_pause_and_is_fenced_after_it() {
+        let board = Board::new();
+        let (first, second) = (Host::Worker(1), Host::Worker(2));
+        let sleeper = board.starting(task(1, 0), first, 0);
+        let ended = board.starting(task(1, 1), first, 0);
+        let other = board.starting(task(1, 2), second, 0);
+        board.slept(first, 7);
+        board.ended(ended);
+        let later = board.starting(task(1, 1), first, 0);
+        for instance in [ended, later, other] {
+            board.fenced(instance);
+        }
+        assert_eq!(board.reached(), BTreeMap::new(), "none of them was paused");
+        board.fenced(sleeper);
+        assert_eq!(board.reached(), BTreeMap::from([("zombie-fenced", 1)]));
+        board.slept(second, 7);
+        board.fenced(other);
+        assert_eq!(board.reached(), BTreeMap::from([("several-zombies-at-once", 1), ("zombie-fenced", 2)]));
+        board.died(first);
+        board.fenced(sleeper);
+        assert_eq!(board.reached()["zombie-fenced"], 2, "the dead are no zombies");
+    }
+
+    #[test]
+    fn a_replay_is_beside_live_when_it_begins_before_live_has_finished() {
+        for finished in [false, true] {
+            let board = Board::new();
+            board.start(1, [task(1, 0)], &[Host::Worker(1)], 0);
+            if finished {
+                board.finish(task(1, 0), TaskStats::default());
+            }
+            board.start(2, [task(2, 0)], &[Host::Worker(1)], 0);
+            assert_eq!(board.reached().contains_key("replay-beside-live"), !finished);
+        }
     }
 }

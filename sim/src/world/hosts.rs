@@ -75,6 +75,8 @@ pub fn populate(
     events: Vec<SourceEvent>,
 ) {
     world.source = workload.source_topic().to_owned();
+    let times = || events.iter().filter(|event| event.watermark().is_none()).map(|event| event.timestamp);
+    world.source_times = times().min().zip(times().max());
     let parts = Parts {
         board: world.board.clone(),
         engine: plan.engine.clone(),

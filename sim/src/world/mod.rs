@@ -153,6 +153,8 @@ pub struct World<'a> {
     rotten: BTreeMap<usize, PathBuf>,
     /// The name of the source topic.
     pub source: String,
+    /// The first event time in it and the last.
+    pub source_times: Option<(i64, i64)>,
     crashes: Vec<Crash>,
     /// For a story, should one be told.
     pub diary: Diary,
@@ -203,6 +205,7 @@ impl<'a> World<'a> {
             ambushes: BTreeMap::new(),
             rotten: BTreeMap::new(),
             source: String::new(),
+            source_times: None,
             crashes: Vec::new(),
             diary: Diary::default(),
             states: BTreeMap::new(),
@@ -272,7 +275,7 @@ impl<'a> World<'a> {
                         self.reach(state);
                     }
                     self.diary.because(format!("at {}", request.point.name()));
-                    let losses = self.take_down(host, kind, down_ms);
+                    let losses = self.strike_down(host, kind, down_ms);
                     if request.action == PointAction::CrashUncounted && losses.names > 0 {
                         self.around.effects.effective(request.id);
                     }
@@ -280,7 +283,7 @@ impl<'a> World<'a> {
                 Some(Promise::Pause { taker, for_ms }) => {
                     self.reach(states::of_pause(request.point));
                     self.diary.because(format!("at {}", request.point.name()));
-                    self.paused(host, taker, for_ms);
+                    self.paused(request.id, host, taker, for_ms);
                 }
                 None => panic!("{host} froze at {} and nobody knows why", request.point.name()),
             }
@@ -288,7 +291,7 @@ impl<'a> World<'a> {
         }
         for id in self.around.net.take_orphans() {
             if let Some((host, down_ms)) = self.orphans.remove(&id) {
-                self.take_down(host, CrashKind::Kill, down_ms);
+                self.strike_down(host, CrashKind::Kill, down_ms);
                 self.account_end(id);
             }
         }
@@ -391,7 +394,7 @@ impl<'a> World<'a> {
     pub fn crash_uncounted(&mut self, host: Host, kind: CrashKind, down_ms: u64) -> bool {
         let up = self.hosts[&host].status != Status::Down;
         if up {
-            self.take_down(host, kind, down_ms);
+            self.strike_down(host, kind, down_ms);
         }
         up
     }
@@ -465,12 +468,22 @@ impl<'a> World<'a> {
         self.around.net.arm(id, &host.to_string(), &Host::Broker.to_string(), nth, Which::Writes, fault);
     }
 
+    /// A fault ends the process: [`World::take_down`].
+    fn strike_down(&mut self, host: Host, kind: CrashKind, down_ms: u64) -> Losses {
+        let state = &self.hosts[&host];
+        if host == Host::Broker && state.status != Status::Down && state.env.disk().has_unsynced_log() {
+            self.reach(states::WRITTEN_AND_UNSYNCED);
+        }
+        self.take_down(host, kind, down_ms)
+    }
+
     /// Freezes and crashes the host, settles its disk, and plans the start. What that took from the disk.
     fn take_down(&mut self, host: Host, kind: CrashKind, down_ms: u64) -> Losses {
         if self.hosts[&host].status == Status::Down {
             return Losses::default();
         }
         let turn = self.turn(host, Status::Down);
+        self.board.died(host);
         self.diary.stopped(self.now_ms(), host, SpanKind::Down, kind.name());
         let state = &self.hosts[&host];
         let draw = counted(self.plan.root(), "power cut", &state.name, turn);
@@ -482,13 +495,9 @@ impl<'a> World<'a> {
                 Fate::PowerCut { draw }
             }
         };
-        let unsynced = host == Host::Broker && state.env.disk().has_unsynced_log();
         let losses = state.env.crash(&mut self.sim, fate);
         if host == Host::Broker {
             let files = state.env.disk().files();
-            if unsynced {
-                self.reach(states::WRITTEN_AND_UNSYNCED);
-            }
             if losses.names > 0 {
                 self.reach("unsynced-names-lost");
             }
@@ -554,12 +563,6 @@ impl<'a> World<'a> {
         for ((_, point), count) in self.around.points.passings() {
             let Some(name) = states::of_passing(point) else { continue };
             *states.entry(name.to_owned()).or_default() += count;
-        }
-        for (id, spec) in self.plan.faults.iter().enumerate() {
-            let fenced = self.board.fenced_on(spec.host);
-            if spec.kind.0.name().starts_with("pause-") && self.around.effects.get(id).effective > 0 && fenced > 0 {
-                *states.entry("zombie-fenced".to_owned()).or_default() += 1;
-            }
         }
         states
     }

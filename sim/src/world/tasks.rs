@@ -62,11 +62,15 @@ impl TaskHost {
         let task = TaskId { stage: key.stage, partition: key.partition };
         let mut backoff = self.worker.restart_backoff;
         while self.board.is_home(key, self.host) && !self.board.is_leaving(self.host) {
-            self.board.starting(key, self.host, virtual_ms().unwrap_or(0));
+            let instance = self.board.starting(key, self.host, virtual_ms().unwrap_or(0));
             let client = Client::new(self.env.clone(), self.transport.clone(), self.client.clone());
             let (stopper, stop) = Stop::new();
             let running = run_task(&self.env, &client, deployment, task, &self.worker, Until::EndOfInput, stop);
             let outcome = self.stopping(stopper, running).await;
+            if matches!(outcome, Err(TaskError::Fenced { .. })) {
+                self.board.fenced(instance);
+            }
+            self.board.ended(instance);
             let error = match outcome {
                 // It may have come to its end all the same: the next instance will find that out.
                 Ok(_) if self.board.is_leaving(self.host) => return self.board.left(self.host),
@@ -98,11 +102,9 @@ impl TaskHost {
                 return self.board.fail("loud-gap", message);
             }
             self.board.disturbed(self.host, virtual_ms().unwrap_or(0));
-            match &error {
-                TaskError::Fenced { .. } => self.board.fenced(self.host),
-                error if error.is_retryable() => {}
+            if !error.is_retryable() && !matches!(error, TaskError::Fenced { .. }) {
                 // An operator would look at it: an engine that gives up on an honest log is wrong.
-                error => return self.board.fail(property_of(error), format!("{key} cannot go on: {error}")),
+                return self.board.fail(property_of(&error), format!("{key} cannot go on: {error}"));
             }
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(self.worker.restart_backoff_max);

@@ -81,7 +81,7 @@ impl World<'_> {
         }
         self.hosts[&host].env.freeze();
         self.around.effects.effective(id);
-        self.paused(host, taker, for_ms);
+        self.paused(id, host, taker, for_ms);
     }
 
     /// `host` stops at the `nth` passing of `point` from now, for `for_ms`; meanwhile `taker` gets its tasks.
@@ -157,9 +157,6 @@ impl World<'_> {
         for host in workers.filter(|host| *host != taker).collect::<Vec<_>>() {
             self.pause(id, host, Some(taker), for_ms);
         }
-        if self.hosts.values().filter(|host| host.status == Status::Paused).count() > 1 {
-            self.reach("several-zombies-at-once");
-        }
     }
 
     /// The workers are restarted, and `hosts` of them run the tasks; after `for_ms` all do.
@@ -209,10 +206,11 @@ impl World<'_> {
     }
 
     /// The host is frozen: when it goes on, and who gets its tasks before.
-    pub(super) fn paused(&mut self, host: Host, taker: Option<Host>, for_ms: u64) {
+    pub(super) fn paused(&mut self, id: usize, host: Host, taker: Option<Host>, for_ms: u64) {
         if self.hosts[&host].status != Status::Up {
             return;
         }
+        self.board.slept(host, id);
         let turn = self.turn(host, Status::Paused);
         self.diary.stopped(self.now_ms(), host, SpanKind::Paused, "pause");
         let now = self.now_ms();
