@@ -316,6 +316,7 @@ impl Plan {
         replay.from = FromTime::draw(&mut Draw::new(root, "from"), truncate.is_some());
         let mut faults = draw_faults(&mut Draw::new(root, "faults"), &cluster, tier, span_ms);
         draw_further_faults(root, &cluster, tier, span_ms, &mut faults);
+        draw_fault_of_topics(root, &replay, tier, &mut faults);
         Plan {
             format: FORMAT,
             pipeline: pipeline.to_owned(),
@@ -570,6 +571,17 @@ fn draw_further_faults(root: u64, cluster: &Cluster, tier: Tier, span_ms: u64, s
     }
 }
 
+/// A replay that starts beside live has its topics created under fire, all others before: the broker may die with one of
+/// them recorded and not made.
+fn draw_fault_of_topics(root: u64, replay: &Replay, tier: Tier, specs: &mut Vec<FaultSpec>) {
+    let Some(beside_ms) = replay.beside_live_ms else { return };
+    let draw = &mut Draw::new(root, "fault of topics");
+    if draw.chance(1, 2) {
+        let unit_ms = draw_unit_ms(draw, tier);
+        specs.push(faults::crash_while_creating_topics(draw, beside_ms.saturating_sub(1), unit_ms));
+    }
+}
+
 /// A replay has no producer to wait for: it reads as fast as it can, and its faults must come early to meet it.
 fn replay_span_ms(tier: Tier) -> u64 {
     match tier {
@@ -737,6 +749,15 @@ mod tests {
         }
         let race = plans.iter().filter(|plan| plan.tier == Tier::Race).count();
         assert!((100..200).contains(&race), "{race} of 300 seeds are in the race tier");
+    }
+
+    #[test]
+    fn every_point_is_struck_by_some_fault() {
+        let plans = (0..1_000).map(|seed| Plan::expand("p", seed, None));
+        let struck: BTreeSet<&str> =
+            plans.flat_map(|plan| plan.faults).filter_map(|spec| spec.point).map(|point| point.0.name()).collect();
+        let all: BTreeSet<&str> = Point::ALL.iter().map(|point| point.name()).collect();
+        assert_eq!(struck, all);
     }
 
     #[test]

@@ -40,6 +40,16 @@ impl Fault for CrashAtPoint {
     }
 }
 
+/// See [`faults::crash_while_creating_topics`].
+pub(super) fn while_creating_topics(draw: &mut Draw, at_ms: u64, unit_ms: u64) -> FaultSpec {
+    FaultSpec {
+        point: Some(PointName(Point::BrokerTopicRecorded)),
+        nth: Some(draw.between(1, 3) as u32),
+        power_cut: draw.chance(1, 2),
+        ..faults::spec(&CrashAtPoint, Phase::Live, at_ms, Host::Broker, unit_ms)
+    }
+}
+
 /// Points that every process which runs a log passes now and then.
 pub(super) const OF_BROKER: &[Point] = &[
     Point::LogBeforeWrite,
@@ -54,6 +64,7 @@ pub(super) const OF_BROKER: &[Point] = &[
     Point::LogBeforeStartMoves,
     Point::LogStartMoved,
     Point::LogSegmentsRemoved,
+    Point::BrokerTopicRecorded,
     Point::BrokerLogRewritten,
     Point::TxnBeforeOngoing,
     Point::TxnBeforeDecision,

@@ -177,6 +177,11 @@ fn points_of(host: Host, cluster: &Cluster) -> Vec<engine::env::Point> {
     crash_at_point::points_of(host, cluster)
 }
 
+/// The broker dies with a topic recorded and not made.
+pub(crate) fn crash_while_creating_topics(draw: &mut Draw, at_ms: u64, unit_ms: u64) -> FaultSpec {
+    crash_at_point::while_creating_topics(draw, at_ms, unit_ms)
+}
+
 fn must_be_mortal(spec: &FaultSpec, _cluster: &Cluster) -> Result<(), String> {
     match spec.host {
         Host::Control => Err("`control` holds the histories and cannot crash".into()),
