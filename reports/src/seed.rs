@@ -68,8 +68,8 @@ impl PaneCounts {
     }
 }
 
-/// How often a fault was ordered, did something, and did something while a host that it touched met trouble: a failed call, a
-/// task that began again. Trouble names no cause.
+/// How often a fault was ordered, did something, and did something while a host that it touched met trouble: a failed
+/// call, a task that began again. Trouble names no cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultCount {
     pub injected: u64,

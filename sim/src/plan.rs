@@ -246,7 +246,7 @@ pub struct FaultSpec {
     /// Unsynced bytes are lost as in a power cut, and the host falls silent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub power_cut: bool,
-    /// How much, or how many: by how many milliseconds a clock is wrong, how often a task yields.
+    /// How much, or how many: by how many milliseconds a clock is wrong, how often a task yields; or which of a kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<i64>,
 }
@@ -571,8 +571,8 @@ fn draw_further_faults(root: u64, cluster: &Cluster, tier: Tier, span_ms: u64, s
     }
 }
 
-/// A replay that starts beside live has its topics created under fire, all others before: the broker may die with one of
-/// them recorded and not made.
+/// A replay that starts beside live has its topics created under fire, all others before: the broker may die with one
+/// of them recorded and not made.
 fn draw_fault_of_topics(root: u64, replay: &Replay, tier: Tier, specs: &mut Vec<FaultSpec>) {
     let Some(beside_ms) = replay.beside_live_ms else { return };
     let draw = &mut Draw::new(root, "fault of topics");

@@ -114,8 +114,8 @@ impl Recovery<'_> {
 
         let first = state.segments()[0].base;
         if found.iter().any(|&base| base < first) {
-            // After a kill the start that was found may not be durable: a power cut must not bring the old one back when
-            // what it speaks of is gone.
+            // After a kill the start that was found may not be durable: a power cut must not bring the old one back
+            // when what it speaks of is gone.
             self.sync_names().await?;
         }
         for &base in found.iter().filter(|&&base| base < first) {

@@ -120,7 +120,8 @@ impl SimDisk {
         self.0.faults().push(Fault { id, kind: FaultKind::FailSync { left: nth.max(1), pages: Pages::Stay } });
     }
 
-    /// The `nth` sync from now (from 1) fails, and the bytes that it was for, if any, are gone: nobody reads them again.
+    /// The `nth` sync from now (from 1) fails, and the bytes that it was for, if any, are gone: nobody reads them
+    /// again.
     pub fn fail_sync_for_good(&self, id: FaultId, nth: u32) {
         self.0.faults().push(Fault { id, kind: FaultKind::FailSync { left: nth.max(1), pages: Pages::Go } });
     }

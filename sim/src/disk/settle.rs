@@ -1,9 +1,9 @@
 //! What a crash leaves of a disk.
 //!
-//! In: the state at the crash, and the fate. Out: the state that the next incarnation finds, and what was lost. Always: what
-//! was synced is there, byte for byte. After a kill the rest is there too, and no more durable than before: a later power
-//! cut may take it. A power cut decides now, and what it leaves is durable; each file and each directory has a draw of its
-//! own, so that a draw more or less in one moves no other.
+//! In: the state at the crash, and the fate. Out: the state that the next incarnation finds, and what was lost. Always:
+//! what was synced is there, byte for byte. After a kill the rest is there too, and no more durable than before: a power
+//! cut may take it later. A power cut decides now, and what it leaves is durable; each file and each directory has a
+//! draw of its own, so that a draw more or less in one moves no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,8 +15,8 @@ use crate::entropy::{counted, counted_between};
 /// How a host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The process died: all that was written is in the page cache, and stays there, unsynced. A write that it died in may
-    /// be there in part.
+    /// The process died: all that was written is in the page cache, and stays there, unsynced. A write that it died in
+    /// may be there in part.
     Kill,
     /// The power went: what was not synced survives by this draw, or does not.
     PowerCut { draw: u64 },

@@ -4,8 +4,8 @@
 //! of the world.
 //!
 //! Every kind is counted three ways. *Injected*: its moment came. *Effective*: it changed something: a process died, a
-//! byte was lost, a frame was held. *Visible*: its own mechanism knows that the engine met it, or a call failed or a task
-//! began again in its time, on a host that it touched; that is a coincidence in time, and another may have been the cause.
+//! byte was lost, a frame was held. *Visible*: its own mechanism knows that the engine met it, or a call failed or a
+//! task began again in its time, on a host that it touched; that is a coincidence, and another may have been the cause.
 //!
 //! Invariant: a fault heals by itself, `for_ms` after its moment, or when the world heals everything.
 

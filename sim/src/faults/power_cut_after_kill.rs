@@ -1,6 +1,6 @@
-//! A kill, and then the power goes: the broker is killed while something that it wrote is in the page cache alone, another
-//! starts and takes what it finds for its own, and then it loses its power. Whatever the second one has told anybody of
-//! must be there for the third.
+//! A kill, and then the power goes: the broker is killed while something that it wrote is in the page cache alone,
+//! another starts and takes what it finds for its own, and then it loses its power. Whatever the second one has told
+//! anybody of must be there for the third.
 
 use engine::env::Point;
 
@@ -38,7 +38,7 @@ impl Fault for PowerCutAfterKill {
     fn validate(&self, spec: &FaultSpec, _cluster: &Cluster) -> Result<(), String> {
         faults::must_have_a_disk(spec)?;
         faults::must_pass_point(spec)?;
-        faults::must_amount_to(spec, "what is not synced when the kill comes, 0 for bytes or 1 for a segment's name", 0..=1)
+        faults::must_amount_to(spec, "what is unsynced at the kill, 0 for bytes or 1 for a segment's name", 0..=1)
     }
 
     /// Two starts, and the wait for something unsynced.

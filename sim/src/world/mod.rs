@@ -605,8 +605,8 @@ impl<'a> World<'a> {
     }
 
     /// The same, also by phase. A fault is visible when its own mechanism says so, or when between its beginning and a
-    /// little after its end a call failed or a task started again on a host that it touched. The latter is a coincidence in
-    /// time: another fault may have been the cause.
+    /// little after its end a call failed or a task started again on a host that it touched. The latter is a
+    /// coincidence in time: another fault may have been the cause.
     pub fn faults_by_phase(&self) -> FaultGrid {
         let disturbances = self.board.disturbances();
         let slack_ms = 2 * self.plan.engine.request_timeout_ms;

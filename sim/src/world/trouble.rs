@@ -54,18 +54,16 @@ impl World<'_> {
 
     /// Kills whom the end of a tick finds with something unsynced that somebody waits for.
     pub(super) fn spring_ambushes(&mut self) {
-        let due = |ambush: &Ambush| {
-            let state = &self.hosts[&ambush.host];
-            let disk = state.env.disk();
-            let unsynced = match ambush.what {
-                Unsynced::Bytes => disk.has_unsynced_log(),
-                Unsynced::Segment => disk.has_unsynced_segment(),
+        let waiting: Vec<(usize, Ambush)> = self.ambushes.iter().map(|(id, ambush)| (*id, *ambush)).collect();
+        for (id, Ambush { host, what, point, nth, down_ms }) in waiting {
+            let state = &self.hosts[&host];
+            let unsynced = match what {
+                Unsynced::Bytes => state.env.disk().has_unsynced_log(),
+                Unsynced::Segment => state.env.disk().has_unsynced_segment(),
             };
-            state.status == Status::Up && unsynced
-        };
-        let due: Vec<(usize, Ambush)> =
-            self.ambushes.iter().filter(|(_, ambush)| due(ambush)).map(|(id, ambush)| (*id, *ambush)).collect();
-        for (id, Ambush { host, point, nth, down_ms, .. }) in due {
+            if state.status != Status::Up || !unsynced {
+                continue;
+            }
             self.ambushes.remove(&id);
             // Who sends again, or reads on, shall meet what was found before the power goes.
             if self.crash_uncounted(host, CrashKind::Kill, (down_ms / 4).max(1)) {
