@@ -64,6 +64,34 @@ fn a_crash_after_the_start_moved_leaves_files_that_the_next_start_removes() {
 }
 
 #[test]
+fn a_start_that_a_kill_left_in_the_page_cache_is_durable_before_anything_below_it_goes() {
+    for (killed_after, cut_after, dice) in
+        (2..12).flat_map(|killed| (8..20).flat_map(move |cut| (1..5).map(move |dice| (killed, cut, dice))))
+    {
+        let disk = TestDisk::default();
+        local(async {
+            let log = open(&disk).await;
+            for _ in 0..40 {
+                put(&log, batch(&[&"x".repeat(200)], ProducerStamp::NONE)).await;
+            }
+            disk.freeze_after(killed_after);
+            drop(tokio::time::timeout(Duration::from_secs(1), log.delete_below(Offset(30))).await);
+            kill(&disk).await;
+            disk.freeze_after(cut_after);
+            drop(tokio::time::timeout(Duration::from_secs(1), try_open(&disk)).await);
+            disk.freeze();
+            disk.power_cut(&mut Dice(dice));
+            disk.thaw();
+            let when = format!("killed after {killed_after} operations, cut after {cut_after}, dice {dice}");
+            let log = try_open(&disk).await.unwrap_or_else(|error| panic!("{when}: {error}"));
+            assert!([Offset(0), Offset(30)].contains(&log.start()), "{when}: it starts at {}", log.start());
+            let left = values(&log, Isolation::ReadUncommitted).await.len() as i64;
+            assert_eq!(left, 40 - log.start().0, "{when}");
+        });
+    }
+}
+
+#[test]
 fn a_segment_stays_until_no_recovery_point_names_it() {
     let disk = TestDisk::default();
     local(async {
