@@ -8,7 +8,17 @@ fn main() {
     println!("cargo::rerun-if-changed=../.git/HEAD");
     println!("cargo::rerun-if-changed=../.git/logs/HEAD");
     // An edited tree is no commit.
-    for edited in ["../.cargo", "../Cargo.lock", "../Cargo.toml", "../benches", "../cli/src", "../engine/src", "../reports/src", "../sim/src", "../workloads/src"] {
+    for edited in [
+        "../.cargo",
+        "../Cargo.lock",
+        "../Cargo.toml",
+        "../benches",
+        "../cli/src",
+        "../engine/src",
+        "../reports/src",
+        "../sim/src",
+        "../workloads/src",
+    ] {
         println!("cargo::rerun-if-changed={edited}");
     }
     println!("cargo::rustc-env=SEGNO_COMMIT={}", commit());

@@ -62,7 +62,9 @@ pub fn kill_once(
         };
         return Ok((kill, outcome));
     }
-    bail!("{TRIES} replays were done, or had not begun with each partition, when they were to be killed: take more --events");
+    bail!(
+        "{TRIES} replays were done, or had not begun with each partition, when they were to be killed: take more --events"
+    );
 }
 
 /// Between a third and two thirds, by the clock's last digits.

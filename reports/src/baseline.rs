@@ -257,6 +257,7 @@ pub(crate) mod tests {
                     cpu_s: vec![0.3],
                     peak_rss_bytes: 90 << 20,
                     peak_rss_bytes_per_run: vec![80 << 20, 90 << 20],
+                    resident_share: Vec::new(),
                 },
             },
             ..BenchReport::default()

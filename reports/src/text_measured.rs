@@ -88,7 +88,10 @@ pub fn bench(report: &BenchReport) -> String {
     }
     match &report.replay.cold {
         Some(cold) => line("replay cold", spread(&cold.events_per_s)),
-        None => line("replay cold", "not measured: the page cache could not be emptied, or there is no fincore to make sure".to_owned()),
+        None => line(
+            "replay cold",
+            "not measured: the page cache could not be emptied, or there is no fincore to make sure".to_owned(),
+        ),
     }
     if let Some(recovery) = &report.recovery {
         let (killed, back) = killed(recovery);
@@ -230,6 +233,7 @@ mod tests {
                     cpu_s: vec![4.0],
                     peak_rss_bytes: 200 << 20,
                     peak_rss_bytes_per_run: vec![200 << 20],
+                    resident_share: Vec::new(),
                 },
             },
             ratio_replay_to_ingest: 1.7,

@@ -89,11 +89,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Checks checksum, magic, and that the version is `newest` or one before; answers which.
-    pub(super) fn versioned(
-        magic: &[u8; 4],
-        newest: u16,
-        bytes: &'a [u8],
-    ) -> Result<(Decoder<'a>, u16), Malformed> {
+    pub(super) fn versioned(magic: &[u8; 4], newest: u16, bytes: &'a [u8]) -> Result<(Decoder<'a>, u16), Malformed> {
         let Some((body, checksum)) = bytes.split_last_chunk::<4>() else {
             return Err(Malformed::new("size", "at least 10", bytes.len()));
         };

@@ -128,6 +128,6 @@ mod tests {
         later.truncate(later.len() - 4);
         later[5] = 3;
         later.extend_from_slice(&crc32c::crc32c(&later).to_be_bytes());
-        assert!(LogStart::decode(&later).unwrap_err().to_string().contains("version"));
+        assert_eq!(LogStart::decode(&later).unwrap_err().what, "version");
     }
 }

@@ -9,8 +9,7 @@ pub const CHECK: Check = Check {
     name: NAME,
     holds_when: "after healing, commits get further until lag is zero and no transaction is open",
     examined: |case| {
-        let second =
-            case.evidence.second_replay.is_some() || case.evidence.liveness.second_replay_missing.is_some();
+        let second = case.evidence.second_replay.is_some() || case.evidence.liveness.second_replay_missing.is_some();
         2 + u64::from(second)
     },
     run: check,
