@@ -133,7 +133,7 @@ impl Disk for Handle {
 
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(self.gate.hold(async move {
-            self.apply(|state| state.list(dir).map(drop)).await?;
+            self.apply(|state| state.must_be_dir(dir)).await?;
             if self.wait_for_sync(0).await.is_some() {
                 return Err(injected("the directory's sync"));
             }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -175,12 +176,20 @@ impl State {
         self.pending.push(change);
     }
 
+    pub(super) fn must_be_dir(&self, dir: &Path) -> io::Result<()> {
+        if self.is_dir(&clean(dir)) { Ok(()) } else { Err(not_found(dir)) }
+    }
+
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let dir = clean(dir);
         if !self.is_dir(&dir) {
             return Err(not_found(&dir));
         }
-        let inside = self.live.keys().chain(&self.dirs).filter(|path| parent(path) == dir);
+        // What is below a directory follows on it in the order of paths.
+        let below = (Bound::Excluded(dir.as_path()), Bound::Unbounded);
+        let files = self.live.range::<Path, _>(below).map(|(path, _)| path).take_while(|path| path.starts_with(&dir));
+        let dirs = self.dirs.range::<Path, _>(below).take_while(|path| path.starts_with(&dir));
+        let inside = files.chain(dirs).filter(|path| parent(path) == dir);
         let names: BTreeSet<String> =
             inside.filter_map(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned()).collect();
         Ok(names.into_iter().collect())

@@ -189,6 +189,11 @@ impl World<'_> {
     }
 
     pub(super) fn leave(&mut self, id: usize, host: Host, taker: Option<Host>, down_ms: u64) {
+        if self.hosts[&host].status == Status::Paused {
+            // It has begun to end, and gets no further before it goes on: nobody else would start another.
+            self.at(self.now_ms() + down_ms, Due::Leave { id, host, taker, down_ms });
+            return;
+        }
         let left = self.board.stay(host);
         if self.hosts[&host].status != Status::Up {
             return;
