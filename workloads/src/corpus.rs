@@ -19,6 +19,7 @@ macro_rules! corpus {
 corpus! {
     "a-copy-within-the-horizon-is-dropped",
     "a-gap-apart-is-one-session",
+    "a-pause-in-a-graceful-stop",
     "a-restore-reads-the-whole-changelog",
     "a-takeover-aborts-what-it-finds",
     "a-watermark-stays-behind-by-the-bound",

@@ -245,8 +245,25 @@ fn read_cached(_file: &fs::File, _position: u64, _space: &mut [u8]) -> Result<Ca
     Err(Errno::NOSYS)
 }
 
+/// The kernel's own read-ahead is made for slower readers. A wish: where it is not granted, the reads are as before.
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+fn read_ahead(file: &fs::File, position: u64, len: u64) {
+    let _ = rustix::fs::fadvise(file, position, std::num::NonZeroU64::new(len), rustix::fs::Advice::WillNeed);
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+fn read_ahead(_file: &fs::File, _position: u64, _len: u64) {}
+
+/// A read of so many bytes is one of several that follow on each other.
+const LARGE_READ: usize = 256 << 10;
+/// How far ahead of a large read that found nothing in memory the kernel is asked to read.
+const AHEAD: u64 = 8 << 20;
+
 fn read_rest(file: &fs::File, position: u64, mut buffer: Buffer, mut filled: usize, len: usize) -> io::Result<Bytes> {
     use std::os::unix::fs::FileExt as _;
+    if len >= LARGE_READ {
+        read_ahead(file, position, len as u64 + AHEAD);
+    }
     while filled < len {
         match file.read_at(&mut buffer.space(len)[filled..], position + filled as u64) {
             Ok(0) => break,
