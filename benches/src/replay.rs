@@ -16,7 +16,7 @@ use engine::env::Env;
 use engine::env::real::threads;
 use engine::stream::worker::{Stop, Until, WorkerSettings, WorkerSummary, prepare, run_spread};
 use engine::stream::{Deployment, Pipeline};
-use engine::types::{Offset, TopicPartition};
+use engine::types::Offset;
 use serde::{Deserialize, Serialize};
 use sim::workload::Workload;
 
@@ -78,11 +78,6 @@ pub fn run(
         let recovery_s = began.elapsed().as_secs_f64();
         prepare(&client, &deployment).await?;
 
-        let group = deployment.group();
-        let source: Vec<TopicPartition> = (0..deployment.pipeline.source().partitions)
-            .map(|partition| TopicPartition::new(deployment.source_topic(), partition))
-            .collect();
-        let before = client.committed_offsets(&group, &source, true).await?;
         started();
         let (started, cpu_before) = (Instant::now(), machine::cpu_seconds());
         let settings = WorkerSettings::default();
@@ -100,8 +95,8 @@ pub fn run(
             cpu_s,
             resident: None,
             // Nothing but events is below a source's end marker, and one offset is one event.
-            events_before: before.iter().flatten().map(|offset| offset.0 as u64).sum(),
-            all_begun: before.iter().all(|offset| offset.is_some_and(|offset| offset > Offset::ZERO)),
+            events_before: begun_at(&summary).map(|offset| offset.0 as u64).sum(),
+            all_begun: begun_at(&summary).all(|offset| offset > Offset::ZERO),
             recovery_s,
             commits: summary.commits(),
             peak_rss_bytes,
@@ -120,6 +115,12 @@ pub fn run(
             state_bytes: summary.tasks.values().map(|task| task.most_keys.state_bytes).sum(),
         })
     })
+}
+
+/// Where the first stage's tasks began to read the source: at what was committed before.
+fn begun_at(summary: &WorkerSummary) -> impl Iterator<Item = Offset> {
+    let source = summary.tasks.iter().filter(|(task, _)| task.stage == 0);
+    source.flat_map(|(_, task)| task.began.iter().map(|(_, offset)| *offset))
 }
 
 /// Records of the first stage's tasks that are no markers.

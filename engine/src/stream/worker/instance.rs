@@ -57,6 +57,8 @@ pub struct TaskSummary {
     pub stats: TaskStats,
     /// At the commit at which the most keys had state.
     pub most_keys: TaskStats,
+    /// Where the first instance that came so far began to read, per input: the group's committed offsets.
+    pub began: Vec<(TopicPartition, Offset)>,
     /// Where the last instance would read on, per input.
     pub positions: Vec<(TopicPartition, Offset)>,
 }
@@ -102,6 +104,9 @@ impl Cause<'_> {
         summary.restoring += began.elapsed();
         let mut instance = started?;
         summary.restored = instance.restored;
+        if summary.began.is_empty() {
+            summary.began = instance.positions().collect();
+        }
         let (records, late, panes) = (summary.records, summary.late, summary.panes);
         let outcome = instance.run(stop, summary).await;
         if let Err(error) = &outcome
