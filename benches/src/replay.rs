@@ -55,6 +55,13 @@ pub struct ReplayOutcome {
     pub state_bytes: u64,
 }
 
+impl ReplayOutcome {
+    /// `None` where no commit saw a key.
+    pub fn state_bytes_per_key(&self) -> Option<f64> {
+        (self.keys > 0).then(|| self.state_bytes as f64 / self.keys as f64)
+    }
+}
+
 /// Runs the phase in this process, as version `version` of the pipeline, on `threads` threads. `started` is called when
 /// the clock starts.
 ///

@@ -6,6 +6,7 @@ mod model;
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use kafka_protocol::messages::RequestKind;
 use model::{Fate, Model};
 use proptest::prelude::*;
 use support::TestDisk;
+use tokio::task::AbortHandle;
 
 const PARTITIONS: i32 = 2;
 
@@ -588,6 +590,20 @@ proptest! {
     }
 }
 
+/// A broker on a real disk and a real socket, and the way to it: through the socket, or beside it.
+async fn real_broker(dir: &Path, remote: bool) -> (Broker, AbortHandle, Arc<dyn Transport>) {
+    let env = env(EnvOptions { log: false, ..EnvOptions::default() });
+    let broker = Broker::start(env.clone(), BrokerConfig::new(dir)).await.expect("starts");
+    let bound = broker.bind("127.0.0.1:0").await.expect("binds");
+    let address = bound.address();
+    let serving = tokio::spawn(bound.serve()).abort_handle();
+    let transport: Arc<dyn Transport> = match remote {
+        true => Arc::new(SocketTransport::new(env, address, SocketConfig::default())),
+        false => broker.local(),
+    };
+    (broker, serving, transport)
+}
+
 /// Beside the broker and far from it, on a real disk, with kills of the worker in between.
 #[test]
 fn a_real_broker_changes_nothing() {
@@ -595,15 +611,7 @@ fn a_real_broker_changes_nothing() {
         let dir = tempfile::tempdir().expect("a directory");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let env = env(EnvOptions { log: false, ..EnvOptions::default() });
-            let broker = Broker::start(env.clone(), BrokerConfig::new(dir.path())).await.expect("starts");
-            let bound = broker.bind("127.0.0.1:0").await.expect("binds");
-            let address = bound.address();
-            let serving = tokio::spawn(bound.serve());
-            let transport: Arc<dyn Transport> = match remote {
-                true => Arc::new(SocketTransport::new(env, address, SocketConfig::default())),
-                false => broker.local(),
-            };
+            let (broker, serving, transport) = real_broker(dir.path(), remote).await;
             let bench = Bench::over(transport, Model::new(), true, quick()).await;
             bench.write(0, 400, true).await;
             let mut killed = 0;
@@ -626,15 +634,7 @@ fn a_version_that_starts_at_a_time_says_what_the_first_says_from_then_on() {
         let dir = tempfile::tempdir().expect("a directory");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let env = env(EnvOptions { log: false, ..EnvOptions::default() });
-            let broker = Broker::start(env.clone(), BrokerConfig::new(dir.path())).await.expect("starts");
-            let bound = broker.bind("127.0.0.1:0").await.expect("binds");
-            let address = bound.address();
-            let serving = tokio::spawn(bound.serve());
-            let transport: Arc<dyn Transport> = match remote {
-                true => Arc::new(SocketTransport::new(env, address, SocketConfig::default())),
-                false => broker.local(),
-            };
+            let (broker, serving, transport) = real_broker(dir.path(), remote).await;
             let mut bench = Bench::over(transport, Model::new(), rekeyed, quick()).await;
             bench.write(0, 400, true).await;
             let pipeline = bench.deployment.pipeline.clone();

@@ -57,6 +57,9 @@ pub struct BenchReport {
     /// commit saw a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_bytes_per_key: Option<f64>,
+    /// The same of every warm run whose commits saw a key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state_bytes_per_key_per_run: Vec<f64>,
     /// Bytes that every event's value was padded to, with a field that the reader drops; left out where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_bytes: Option<u32>,

@@ -159,7 +159,9 @@ impl Figure {
                 runs => runs,
             },
             Figure::OpenKeys => known(report.keys),
-            Figure::BytesPerKey => report.state_bytes_per_key.map(Spread::only),
+            Figure::BytesPerKey => {
+                Spread::of(&report.state_bytes_per_key_per_run).or(report.state_bytes_per_key.map(Spread::only))
+            }
             Figure::EventBytes => per_event(report.bytes),
             Figure::LogBytesPerEvent => per_event(report.log_bytes),
             Figure::Lost => {

@@ -19,7 +19,7 @@ use crate::units;
 #[command(next_help_heading = "Limits (exit 3 when one fails)")]
 pub struct Flags {
     /// Compare with the document that an earlier `segno bench --json` printed. A median that is worse by more than
-    /// --max-regression fails, unless a run of the baseline was as bad
+    /// --max-regression fails, unless a quarter of the baseline's runs was as bad
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 

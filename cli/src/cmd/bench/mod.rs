@@ -102,7 +102,7 @@ Examples:
 The folder of the run holds run.json (every figure) and latency.hgrm (percentiles, ms, for HdrHistogram's plotter).
 
 A rate is judged by its median, memory and what a kill costs by the worst run, latency by all runs together. With --baseline \
-a median that is worse by more than --max-regression fails, unless a run of the baseline was as bad: then it is shown as \
+a median that is worse by more than --max-regression fails, unless a quarter of the baseline's runs was as bad: then it is shown as \
 within the spread. Latency is compared only at a --rate. \
 What the baseline judges and this run did not measure fails too. Unlike runs are refused (exit 2), and so are unlike \
 machines without --any-machine. A sweep leaves sweep.csv, sweep.json \

@@ -246,12 +246,12 @@ fn read_cached(_file: &fs::File, _position: u64, _space: &mut [u8]) -> Result<Ca
 }
 
 /// The kernel's own read-ahead is made for slower readers. A wish: where it is not granted, the reads are as before.
-#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+#[cfg(target_os = "linux")]
 fn read_ahead(file: &fs::File, position: u64, len: u64) {
     let _ = rustix::fs::fadvise(file, position, std::num::NonZeroU64::new(len), rustix::fs::Advice::WillNeed);
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+#[cfg(not(target_os = "linux"))]
 fn read_ahead(_file: &fs::File, _position: u64, _len: u64) {}
 
 /// A read of so many bytes is one of several that follow on each other.
