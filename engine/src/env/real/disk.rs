@@ -8,7 +8,7 @@ use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -63,6 +63,7 @@ impl Disk for Files {
                 pool: self.pool.clone(),
                 buffers: self.buffers.clone(),
                 nowait: Arc::new(AtomicBool::new(cfg!(target_os = "linux"))),
+                asked: AtomicU64::new(0),
             }) as Arc<dyn File>)
         })
     }
@@ -144,6 +145,21 @@ struct OpenFile {
     buffers: Buffers,
     /// Whether the file system answers `RWF_NOWAIT`; learned at the first read.
     nowait: Arc<AtomicBool>,
+    /// Where the bytes end that the kernel was asked to read ahead; zero while no large read has found any missing.
+    asked: AtomicU64,
+}
+
+impl OpenFile {
+    /// A large read that ends at `end` found all its bytes in memory. Where it found them because they were asked for
+    /// ahead of it, what follows is asked for while half of that is still unread. A log in memory asks for nothing.
+    fn keep_ahead(&self, end: u64) {
+        let asked = self.asked.load(Ordering::Relaxed);
+        if (end..end + AHEAD / 2).contains(&asked) {
+            self.asked.store(end + AHEAD, Ordering::Relaxed);
+            let file = self.file.clone();
+            self.pool.submit(move || read_ahead(&file, asked, end + AHEAD - asked));
+        }
+    }
 }
 
 impl File for OpenFile {
@@ -162,12 +178,20 @@ impl File for OpenFile {
             let mut filled = 0;
             if self.nowait.load(Ordering::Relaxed) {
                 match read_cached(&self.file, position, buffer.space(len)) {
-                    Ok(Cached::All(count)) => return Ok(buffer.freeze(count)),
+                    Ok(Cached::All(count)) => {
+                        if len >= LARGE_READ {
+                            self.keep_ahead(position + len as u64);
+                        }
+                        return Ok(buffer.freeze(count));
+                    }
                     Ok(Cached::Part(count)) => filled = count,
                     // Not all file systems can say that they would block.
                     Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => self.nowait.store(false, Ordering::Relaxed),
                     Err(error) => return Err(error.into()),
                 }
+            }
+            if len >= LARGE_READ {
+                self.asked.store(position + len as u64 + AHEAD, Ordering::Relaxed);
             }
             let file = self.file.clone();
             self.pool.run(move || read_rest(&file, position, buffer, filled, len)).await
@@ -256,7 +280,7 @@ fn read_ahead(_file: &fs::File, _position: u64, _len: u64) {}
 
 /// A read of so many bytes is one of several that follow on each other.
 const LARGE_READ: usize = 256 << 10;
-/// How far ahead of a large read that found nothing in memory the kernel is asked to read.
+/// How far ahead of a large read the kernel is asked to read, once one has found bytes missing.
 const AHEAD: u64 = 8 << 20;
 
 fn read_rest(file: &fs::File, position: u64, mut buffer: Buffer, mut filled: usize, len: usize) -> io::Result<Bytes> {

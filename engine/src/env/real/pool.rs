@@ -87,6 +87,11 @@ impl Pool {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Runs `job` when a thread is free; nobody waits for it.
+    pub(super) fn submit(&self, job: impl FnOnce() + Send + 'static) {
+        self.push(Work::Free(Box::new(job)));
+    }
+
     /// Runs `job` after every job submitted to `lane` before. It is submitted at the call, not at the first poll.
     pub(super) fn run_in_order<T: Send + 'static>(
         &self,
