@@ -7,14 +7,15 @@
 //! replay takes, but not before two commits a partition were answered, and it counts only if each partition had one: there
 //! must be something to go on from. The second is the same command for the same version of the pipeline: it recovers the
 //! log, takes the transactions over, and goes on from the last commit: what it reads and what was committed before it
-//! began are together every event, once. Its time counts from the moment it is started.
+//! began are together every event, once. Its time counts from the moment it is started, so nothing else is done in it: the
+//! source is in memory since the first part read it there before its clock started.
 
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use reports::bench::Kill;
 
-use crate::phase::PhaseOutcome;
+use crate::phase::{Pages, PhaseOutcome};
 use crate::plan::Plan;
 use crate::process::Launcher;
 use crate::replay::ReplayOutcome;
@@ -36,12 +37,12 @@ pub fn kill_once(
 ) -> anyhow::Result<(Kill, ReplayOutcome)> {
     for _ in 0..TRIES {
         *version += 1;
-        let mut first = launcher.start(&plan.replay_phase(*version, false, true))?;
+        let mut first = launcher.start(&plan.replay_phase(*version, Pages::Warm, true))?;
         let started = first.wait_for_start()?;
         let due = started + uninterrupted.mul_f64(moment());
         let Some(passed) = first.kill_at(due, COMMITS * plan.partitions as u64)? else { continue };
         let killed_after = started.elapsed();
-        let mut second = launcher.start(&plan.replay_phase(*version, false, false))?;
+        let mut second = launcher.start(&plan.replay_phase(*version, Pages::AsTheyAre, false))?;
         let (spawned, started) = (second.spawned, second.wait_for_start()?);
         let PhaseOutcome::Replay(outcome) = second.outcome()? else { bail!("a replay answered with something else") };
         // Everything was committed and only the output not read back yet, or a task had no commit: it proves nothing.
@@ -54,6 +55,8 @@ pub fn kill_once(
             killed_after_ms: ms(killed_after),
             resumed_ms: ms(resumed),
             restart_ms: ms(restart),
+            open_ms: (outcome.recovery_s * 1e3) as u64,
+            versions_before: *version - 1,
             restore_ms: (outcome.restore_s * 1e3) as u64,
             commits_before: passed.commits,
             snapshots_before: passed.snapshots,

@@ -35,11 +35,22 @@ pub struct ReplaySpec {
     pub partitions: i32,
     pub version: u32,
     pub threads: usize,
-    /// With an empty page cache.
-    pub cold: bool,
+    pub pages: Pages,
     /// Say every commit.
     #[serde(default)]
     pub tell: bool,
+}
+
+/// What is done to the page cache before a replay begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pages {
+    /// The source is read into it.
+    Warm,
+    /// It is emptied.
+    Cold,
+    /// Nothing: the time until the clock starts is part of what is measured.
+    AsTheyAre,
 }
 
 /// What came of it.
@@ -70,14 +81,14 @@ pub fn run(
         }
         Phase::Replay { data_dir, spec } => {
             machine::limit_cores(spec.threads).with_context(|| format!("cannot keep to {} cores", spec.threads))?;
-            if spec.cold && !cache::empty(data_dir)? {
+            if spec.pages == Pages::Cold && !cache::empty(data_dir)? {
                 return Ok(PhaseOutcome::StillWarm);
             }
             let workload = workload(&spec.pipeline)?;
             let pipeline = workload.pipeline(&shape(spec))?;
-            let resident = match spec.cold {
-                true => None,
-                false => cache::fill(&machine::topic_dirs(data_dir, workload.source_topic(), spec.partitions))?,
+            let resident = match spec.pages {
+                Pages::Warm => cache::fill(&machine::topic_dirs(data_dir, workload.source_topic(), spec.partitions))?,
+                Pages::Cold | Pages::AsTheyAre => None,
             };
             let mut env = real::env(EnvOptions::default());
             if spec.tell {

@@ -14,7 +14,7 @@ use reports::spread::median;
 
 use crate::dataset::Dataset;
 use crate::ingest::{self, IngestOutcome, IngestSpec};
-use crate::phase::{Phase, PhaseOutcome, ReplaySpec};
+use crate::phase::{Pages, Phase, PhaseOutcome, ReplaySpec};
 use crate::process::Launcher;
 use crate::replay::ReplayOutcome;
 use crate::sums::{Expected, Summed, Table};
@@ -96,13 +96,13 @@ impl Plan {
         for _ in 0..self.runs.warm {
             step("replaying, warm");
             version += 1;
-            warm.push(self.replay(launcher, version, false)?.context("a warm replay always runs")?);
+            warm.push(self.replay(launcher, version, Pages::Warm)?.context("a warm replay always runs")?);
         }
         let mut cold = Some(Vec::new());
         for _ in 0..self.runs.cold {
             step("replaying, cold");
             version += 1;
-            let outcome = self.replay(launcher, version, true)?;
+            let outcome = self.replay(launcher, version, Pages::Cold)?;
             let Some(outcome) = outcome else {
                 cold = None;
                 break;
@@ -150,22 +150,22 @@ impl Plan {
     }
 
     /// The replay as version `version` of the pipeline; `tell` makes it say its milestones.
-    pub(crate) fn replay_phase(&self, version: u32, cold: bool, tell: bool) -> Phase {
+    pub(crate) fn replay_phase(&self, version: u32, pages: Pages, tell: bool) -> Phase {
         let spec = ReplaySpec {
             pipeline: self.pipeline.clone(),
             key: self.dataset.key,
             partitions: self.partitions,
             version,
             threads: self.threads,
-            cold,
+            pages,
             tell,
         };
         Phase::Replay { data_dir: self.log_dir.clone(), spec }
     }
 
     /// `None` when the page cache could not be emptied.
-    fn replay(&self, launcher: &Launcher, version: u32, cold: bool) -> anyhow::Result<Option<ReplayOutcome>> {
-        match launcher.run(&self.replay_phase(version, cold, false))? {
+    fn replay(&self, launcher: &Launcher, version: u32, pages: Pages) -> anyhow::Result<Option<ReplayOutcome>> {
+        match launcher.run(&self.replay_phase(version, pages, false))? {
             PhaseOutcome::Replay(outcome) => Ok(Some(outcome)),
             PhaseOutcome::StillWarm => Ok(None),
             other => bail!("a replay answered with {other:?}"),

@@ -154,7 +154,7 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phase::ReplaySpec;
+    use crate::phase::{Pages, ReplaySpec};
 
     /// A phase that is a shell script.
     fn started(script: &str) -> Running {
@@ -165,7 +165,7 @@ mod tests {
             partitions: 1,
             version: 1,
             threads: 1,
-            cold: false,
+            pages: Pages::Warm,
             tell: true,
         };
         let mut running = launcher.start(&Phase::Replay { data_dir: "/nowhere".into(), spec }).expect("sh starts");

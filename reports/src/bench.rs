@@ -147,8 +147,14 @@ pub struct Kill {
     pub killed_after_ms: u64,
     /// From starting the program again to its last commit.
     pub resumed_ms: u64,
-    /// Of these: until the program ran, and had opened and recovered the log.
+    /// Of these: until the program ran, had opened and recovered the log, and had found its topics there.
     pub restart_ms: u64,
+    /// Of these: opening and recovering the log.
+    #[serde(default)]
+    pub open_ms: u64,
+    /// Replays before this one whose topics are in the log too, and are opened with it.
+    #[serde(default)]
+    pub versions_before: u32,
     /// Of these: until the last task had its state back, and read on.
     pub restore_ms: u64,
     /// Commits that had been answered before the kill, of all tasks.

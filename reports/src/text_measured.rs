@@ -131,8 +131,10 @@ fn killed(recovery: &Recovery) -> (String, String) {
     let lost: Vec<f64> = recovery.kills.iter().map(|kill| kill.lost_ms as f64).collect();
     let lost = Figure::Lost.show_spread(Spread::of(&lost).unwrap_or(Spread::only(0.0)));
     let times = if recovery.kills.len() == 1 { "once".to_owned() } else { format!("{} times", recovery.kills.len()) };
-    let (restart, restore) = (seconds(|kill| kill.restart_ms), seconds(|kill| kill.restore_ms));
-    let back = format!("log open after {restart:.2} s, state after {restore:.2} s more");
+    let (restart, open) = (seconds(|kill| kill.restart_ms), seconds(|kill| kill.open_ms));
+    let restore = seconds(|kill| kill.restore_ms);
+    let back =
+        format!("running after {restart:.2} s, of which {open:.2} s opened the log, state after {restore:.2} s more");
     let span = |of: fn(&Kill) -> u64| {
         let (least, most) = (recovery.kills.iter().map(of).min(), recovery.kills.iter().map(of).max());
         match (least.unwrap_or(0), most.unwrap_or(0)) {
@@ -146,6 +148,11 @@ fn killed(recovery: &Recovery) -> (String, String) {
     };
     let (commits, left) = (span(|kill| kill.commits_before), span(|kill| kill.events_left));
     let back = format!("{back}, {left} events left");
+    let beside = match span(|kill| u64::from(kill.versions_before)) {
+        none if none == "0" => String::new(),
+        replays => format!("; the topics of {replays} replays before it lie in the log"),
+    };
+    let back = format!("{back}{beside}");
     (format!("{times} after {commits} commits{snapshots}: same checksum, {lost} s lost"), back)
 }
 
@@ -250,6 +257,8 @@ mod tests {
                         killed_after_ms: 1_200,
                         resumed_ms: 1_910,
                         restart_ms: 50,
+                        open_ms: 30,
+                        versions_before: 1,
                         restore_ms: 80,
                         commits_before: 4,
                         snapshots_before: 0,
@@ -260,6 +269,8 @@ mod tests {
                         killed_after_ms: 1_000,
                         resumed_ms: 1_900,
                         restart_ms: 40,
+                        open_ms: 20,
+                        versions_before: 2,
                         restore_ms: 70,
                         commits_before: 6,
                         snapshots_before: 1,
