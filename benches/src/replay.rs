@@ -14,7 +14,7 @@ use engine::broker::{Broker, BrokerConfig};
 use engine::client::{Client, ClientConfig};
 use engine::env::Env;
 use engine::env::real::threads;
-use engine::stream::worker::{Stop, Until, WorkerSettings, WorkerSummary, prepare, run_spread};
+use engine::stream::worker::{Stop, TaskSummary, Until, WorkerSettings, WorkerSummary, prepare, run_spread};
 use engine::stream::{Deployment, Pipeline};
 use engine::types::Offset;
 use serde::{Deserialize, Serialize};
@@ -96,14 +96,14 @@ pub fn run(
 
         let output = output::read(&client, &deployment.out_topic(), workload, threads).await?;
         broker.stop().await;
+        let read = SourceRead::of(&summary);
         Ok(ReplayOutcome {
-            events: source_events(&summary),
+            events: read.events,
             seconds,
             cpu_s,
             resident: None,
-            // Nothing but events is below a source's end marker, and one offset is one event.
-            events_before: begun_at(&summary).map(|offset| offset.0 as u64).sum(),
-            all_begun: begun_at(&summary).all(|offset| offset > Offset::ZERO),
+            events_before: read.events_before,
+            all_begun: read.all_begun,
             recovery_s,
             commits: summary.commits(),
             peak_rss_bytes,
@@ -124,20 +124,44 @@ pub fn run(
     })
 }
 
-/// Where the first stage's tasks began to read the source: at what was committed before.
-fn begun_at(summary: &WorkerSummary) -> impl Iterator<Item = Offset> {
-    let source = summary.tasks.iter().filter(|(task, _)| task.stage == 0);
-    source.flat_map(|(_, task)| task.began.iter().map(|(_, offset)| *offset))
+/// What a worker that came to the end of the source read of it, and what had been committed before.
+///
+/// A source's partition holds its events, one an offset, and then its end marker. So a worker that began where it also ended
+/// found the marker committed; any other read it, once, whichever of a task's instances that was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct SourceRead {
+    events: u64,
+    events_before: u64,
+    all_begun: bool,
 }
 
-/// Records of the first stage's tasks that are no markers.
-fn source_events(summary: &WorkerSummary) -> u64 {
-    let source = summary.tasks.iter().filter(|(task, _)| task.stage == 0);
-    source.map(|(_, task)| task.stats.records - task.stats.markers).sum()
+impl SourceRead {
+    fn of(summary: &WorkerSummary) -> SourceRead {
+        let mut read = SourceRead { events: 0, events_before: 0, all_begun: true };
+        for task in summary.tasks.iter().filter(|(task, _)| task.stage == 0).map(|(_, task)| task) {
+            read.add(task);
+        }
+        read
+    }
+
+    fn add(&mut self, task: &TaskSummary) {
+        let (mut markers, mut offsets) = (0, 0);
+        for ((partition, began), (_, position)) in task.began.iter().zip(&task.positions) {
+            assert!(began <= position, "{partition}: it began at {began} and would read on at {position}");
+            let had_ended = began == position && *began > Offset::ZERO;
+            self.events_before += began.0 as u64 - u64::from(had_ended);
+            self.all_begun &= *began > Offset::ZERO;
+            markers += u64::from(began < position);
+            offsets += (position.0 - began.0) as u64;
+        }
+        // A commit whose answer was lost ends an instance that cannot count it.
+        let records = if task.restarts == 0 { task.records } else { offsets };
+        self.events += records.saturating_sub(markers);
+    }
 }
 
 fn spent(summary: &WorkerSummary) -> BTreeMap<String, f64> {
-    let sum = |part: fn(&engine::stream::worker::TaskSummary) -> Duration| -> f64 {
+    let sum = |part: fn(&TaskSummary) -> Duration| -> f64 {
         summary.tasks.values().map(|task| part(task).as_secs_f64()).sum()
     };
     BTreeMap::from([
@@ -146,4 +170,90 @@ fn spent(summary: &WorkerSummary) -> BTreeMap<String, f64> {
         ("committing".to_owned(), sum(|task| task.committing)),
         ("restoring".to_owned(), sum(|task| task.restoring)),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::env::real::{self, EnvOptions};
+    use engine::stream::TaskId;
+    use engine::stream::worker::run_task;
+    use engine::types::{Partition, TopicPartition};
+
+    use super::*;
+    use crate::dataset::{DEFAULT_USERS, Dataset, Key};
+    use crate::ingest::{self, IngestSpec};
+    use crate::phase::{Pages, ReplaySpec, shape};
+
+    const EVENTS: u64 = 3_000;
+
+    /// What a task of the first stage says that began at one offset of its partition, and would read on at another.
+    fn task(partition: i32, began: i64, position: i64, records: u64) -> (TaskId, TaskSummary) {
+        let (id, of) = (Partition(partition), TopicPartition::new("source", partition));
+        let (began, positions) = (vec![(of.clone(), Offset(began))], vec![(of, Offset(position))]);
+        (TaskId { stage: 0, partition: id }, TaskSummary { records, began, positions, ..TaskSummary::default() })
+    }
+
+    #[test]
+    fn an_end_marker_is_no_event_whoever_read_it() {
+        let read = |tasks: [(TaskId, TaskSummary); 3]| SourceRead::of(&WorkerSummary { tasks: tasks.into() });
+        let fresh = read([task(0, 0, 11, 11), task(1, 0, 21, 21), task(2, 0, 1, 1)]);
+        assert_eq!(fresh, SourceRead { events: 30, events_before: 0, all_begun: false });
+        let one_had_ended = read([task(0, 11, 11, 0), task(1, 5, 21, 16), task(2, 0, 1, 1)]);
+        assert_eq!(one_had_ended, SourceRead { events: 15, events_before: 15, all_begun: false });
+        let but_for_a_marker = read([task(0, 10, 11, 1), task(1, 5, 21, 16), task(2, 1, 1, 0)]);
+        assert_eq!(but_for_a_marker, SourceRead { events: 15, events_before: 15, all_begun: true });
+    }
+
+    /// Another instance of the task may have read most of it, and the marker.
+    #[test]
+    fn what_an_earlier_instance_of_a_task_read_counts() {
+        // With the answers to its commits, and without.
+        for records in [11, 4, 0] {
+            let (id, mut summary) = task(0, 0, 11, records);
+            summary.restarts = 1;
+            assert_eq!((summary.stats.records, summary.stats.markers), (0, 0), "the last instance found nothing to do");
+            let read = SourceRead::of(&WorkerSummary { tasks: [(id, summary)].into() });
+            assert_eq!(read, SourceRead { events: 10, events_before: 0, all_begun: false });
+        }
+    }
+
+    #[test]
+    fn a_replay_counts_every_event_once_also_when_a_partition_had_ended_before() {
+        let dir = std::env::temp_dir().join(format!("segno-replay-{}", std::process::id()));
+        let env = real::env(EnvOptions::default());
+        let dataset = Dataset { events: EVENTS, users: DEFAULT_USERS, key: Key::User, value_bytes: None };
+        let workload = workloads::by_name("clickstream-sessions").expect("a pipeline");
+        let topic = workload.source_topic().to_owned();
+        let ingest = IngestSpec { topic, dataset, rate: None, partitions: 3, threads: 1 };
+        ingest::run(&env, &dir, &ingest, || {}).expect("it is ingested");
+
+        let pipeline = || {
+            let pipeline = workload.name().to_owned();
+            let (key, pages) = (Key::User, Pages::AsTheyAre);
+            let spec = ReplaySpec { pipeline, key, partitions: 3, version: 1, threads: 1, pages, tell: false };
+            workload.pipeline(&shape(&spec)).expect("a pipeline")
+        };
+        // Of three partitions the first comes to its end, and then the process ends.
+        threads::runtime().expect("a runtime").block_on(async {
+            let broker = Broker::start(env.clone(), BrokerConfig::new(&dir)).await.expect("it starts");
+            let client = Client::new(env.clone(), broker.local(), ClientConfig::default());
+            let deployment = Deployment::new(Arc::new(pipeline()), 1);
+            prepare(&client, &deployment).await.expect("the topics are made");
+            let first = TaskId { stage: 0, partition: Partition(0) };
+            let settings = WorkerSettings::default();
+            let ended = run_task(&env, &client, &deployment, first, &settings, Until::EndOfInput, Stop::never()).await;
+            assert!(ended.expect("it ends").records > 1);
+            broker.stop().await;
+        });
+
+        let replay = || run(&env, &dir, &workload, pipeline(), 1, 1, || {}).expect("it ends");
+        let rest = replay();
+        assert!(rest.events_before > 0 && rest.events > 0 && !rest.all_begun, "{rest:?}");
+        assert_eq!(rest.events_before + rest.events, EVENTS, "{rest:?}");
+        assert_eq!(rest.sums["events"], EVENTS as i64);
+        let nothing = replay();
+        assert_eq!((nothing.events_before, nothing.events, nothing.all_begun), (EVENTS, 0, true));
+        assert_eq!(nothing.output_checksum, rest.output_checksum);
+        std::fs::remove_dir_all(&dir).expect("it is removed");
+    }
 }
