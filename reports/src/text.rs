@@ -245,8 +245,8 @@ pub fn story(violation: &Violation) -> String {
     if !violation.reproduce.is_empty() {
         line(format_args!("reproduce: {}", violation.reproduce));
     }
-    if !violation.shrunk_plan.is_empty() {
-        line(format_args!("shrunk:    segno repro {}", violation.shrunk_plan));
+    if let Some(command) = violation.reproduce_shrunk() {
+        line(format_args!("shrunk:    {command}"));
     }
     text
 }

@@ -65,6 +65,19 @@ impl Violation {
         }
     }
 
+    /// The command that shows the shrunk plan, which is the other one with another file: what chose a bug, or how a test is
+    /// started, stays in it. `None` where nothing was shrunk, or the command shows the shrunk plan already.
+    pub fn reproduce_shrunk(&self) -> Option<String> {
+        let (plan, shrunk) = (self.plan.as_str(), self.shrunk_plan.as_str());
+        if shrunk.is_empty() || self.reproduce.contains(shrunk) {
+            return None;
+        }
+        Some(match !plan.is_empty() && self.reproduce.contains(plan) {
+            true => self.reproduce.replacen(plan, shrunk, 1),
+            false => format!("segno repro {shrunk}"),
+        })
+    }
+
     /// What is one failure in a report: of rows that differ also how, and on which side. Two bugs may break one property of
     /// one pipeline, and each is to leave its plan.
     pub fn group(&self) -> String {
@@ -166,6 +179,23 @@ mod tests {
     fn said(message: &str) -> String {
         let named = Violation { property: "durable".into(), pipeline: "p".into(), ..Violation::default() };
         Violation { message: message.into(), ..named }.fingerprint()
+    }
+
+    #[test]
+    fn the_shrunk_plan_is_shown_as_the_plan_is() {
+        let shown = |reproduce: &str| {
+            let named = Violation { plan: "r/7.plan.toml".into(), shrunk_plan: "r/7.shrunk.plan.toml".into(), ..Violation::default() };
+            Violation { reproduce: reproduce.into(), ..named }.reproduce_shrunk()
+        };
+        let with_a_bug = "segno repro r/7.shrunk.plan.toml --mutant ack-before-sync";
+        assert_eq!(shown("segno repro r/7.plan.toml --mutant ack-before-sync").as_deref(), Some(with_a_bug));
+        assert_eq!(
+            shown("SEGNO_PLAN=r/7.plan.toml cargo test").as_deref(),
+            Some("SEGNO_PLAN=r/7.shrunk.plan.toml cargo test")
+        );
+        assert_eq!(shown("SEGNO_PLAN=r/7.shrunk.plan.toml cargo test"), None, "it is said already");
+        assert_eq!(shown("").as_deref(), Some("segno repro r/7.shrunk.plan.toml"));
+        assert_eq!(Violation { reproduce: "segno repro x".into(), ..Violation::default() }.reproduce_shrunk(), None);
     }
 
     #[test]

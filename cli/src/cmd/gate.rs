@@ -343,10 +343,7 @@ fn is_whole(args: &Args, count: u64) -> bool {
 /// The command to type after this report.
 fn next(args: &Args, report: &GateReport) -> String {
     if let Some(violation) = report.violations.first() {
-        return match violation.shrunk_plan.as_str() {
-            "" => violation.reproduce.clone(),
-            plan => format!("segno repro {plan}{}", args.mutant.suffix()),
-        };
+        return violation.reproduce_shrunk().unwrap_or_else(|| violation.reproduce.clone());
     }
     if args.merge.is_none() && report.seeds_run < report.seeds_asked {
         return format!("segno gate --resume {}", report.run_dir);
