@@ -19,15 +19,24 @@ const SEEDS_SHOWN: usize = 8;
 
 /// The report of a campaign. `next` is the command to type now.
 pub fn gate(report: &GateReport, next: &str) -> String {
-    let mut text = String::new();
+    let mut text = format!("{}  {}\n", badge(report.verdict), gate_sentence(report));
+    for reason in &report.reasons {
+        writeln!(text, "  - {reason}").expect("a string takes everything");
+    }
+    // What broke comes first: the figures below it fill more than a screen.
+    for violation in report.violations.iter().take(VIOLATIONS_SHOWN) {
+        text.push('\n');
+        text.push_str(&story(violation));
+    }
+    if report.violations.len() > VIOLATIONS_SHOWN {
+        let more = report.violations.len() - VIOLATIONS_SHOWN;
+        writeln!(text, "\nand {more} more violations, in {}/run.json", report.run_dir)
+            .expect("a string takes everything");
+    }
     let mut line = |body: std::fmt::Arguments<'_>| {
         text.write_fmt(body).expect("a string takes everything");
         text.push('\n');
     };
-    line(format_args!("{}  {}", badge(report.verdict), gate_sentence(report)));
-    for reason in &report.reasons {
-        line(format_args!("  - {reason}"));
-    }
     line(format_args!(""));
     let tiers = report.tiers;
     line(format_args!("  pipelines     {}", report.pipelines.join(", ")));
@@ -79,15 +88,6 @@ pub fn gate(report: &GateReport, next: &str) -> String {
         )
         .expect("a string takes everything");
     }
-    for violation in report.violations.iter().take(VIOLATIONS_SHOWN) {
-        text.push('\n');
-        text.push_str(&story(violation));
-    }
-    if report.violations.len() > VIOLATIONS_SHOWN {
-        let more = report.violations.len() - VIOLATIONS_SHOWN;
-        writeln!(text, "\nand {more} more violations, in {}/run.json", report.run_dir)
-            .expect("a string takes everything");
-    }
     if !report.run_dir.is_empty() {
         write!(text, "\nreport: {}/report.html", report.run_dir).expect("a string takes everything");
     }
@@ -118,6 +118,10 @@ pub fn repro(report: &ReproReport) -> String {
     for reason in &report.reasons {
         line(format_args!("  - {reason}"));
     }
+    for violation in &report.violations {
+        line(format_args!(""));
+        line(format_args!("{}", story(violation).trim_end()));
+    }
     line(format_args!(""));
     line(format_args!("  trace hash    {}", report.trace_hash));
     line(format_args!("  steps         {}", count(report.steps)));
@@ -145,10 +149,6 @@ pub fn repro(report: &ReproReport) -> String {
     }
     for event in &report.timeline {
         writeln!(text, "  {event}").expect("a string takes everything");
-    }
-    for violation in &report.violations {
-        text.push('\n');
-        text.push_str(&story(violation));
     }
     text
 }
