@@ -8,6 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use serde::Serialize;
 
+use crate::exit::Usage;
+
 /// A folder that was not there before.
 ///
 /// # Errors
@@ -31,6 +33,24 @@ pub fn create(base: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
     anyhow::bail!("a thousand runs began in this second")
 }
 
+/// The folder that a gate is to write into: `create`, and it must not hold another gate's run, whose plans of violations
+/// would be gone.
+///
+/// # Errors
+/// [`Usage`] when it holds one.
+pub fn create_for_gate(base: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let Some(dir) = base else { return create(None, "gate") };
+    if ["journal.ndjson", "run.json"].iter().any(|file| dir.join(file).exists()) {
+        let dir = dir.display();
+        return Err(Usage(format!(
+            "--out {dir}: it holds a gate's run, which is not overwritten: name another folder, remove this one, or go on \
+             with it by `segno gate --resume {dir}`"
+        ))
+        .into());
+    }
+    create(Some(dir), "gate")
+}
+
 /// Writes `run.json`.
 ///
 /// # Errors
@@ -52,6 +72,17 @@ fn stamp(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_with_a_gates_run_is_not_written_over() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let here = dir.path().join("run");
+        assert_eq!(create_for_gate(Some(&here)).expect("a new one"), here);
+        assert_eq!(create_for_gate(Some(&here)).expect("an empty one"), here);
+        std::fs::write(here.join("run.json"), "{}").expect("a file in it");
+        let error = create_for_gate(Some(&here)).expect_err("a run's");
+        assert!(error.is::<Usage>() && error.to_string().contains("segno gate --resume "), "{error}");
+    }
 
     #[test]
     fn a_stamp_is_utc_and_sorts_by_time() {

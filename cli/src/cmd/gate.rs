@@ -81,7 +81,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 
-    /// The folder for the report and the plans of violations; a new one under runs/ by default
+    /// The folder for the report and the plans of violations, which holds no other run's; a new one under runs/ by default
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
@@ -243,7 +243,7 @@ fn resume(args: &Args, dir: &Path) -> anyhow::Result<(Settings, Journal)> {
 fn merge(args: &Args, folders: &[PathBuf]) -> anyhow::Result<Exit> {
     let parts: Vec<(String, GateReport)> = folders.iter().map(|dir| part(dir)).collect::<anyhow::Result<_>>()?;
     let mut report = campaign::merge(&parts).map_err(|error| Usage(error.to_string()))?;
-    let out = runs::create(args.out.as_deref(), "gate")?;
+    let out = runs::create_for_gate(args.out.as_deref())?;
     for violation in &mut report.violations {
         // Where the shard ran, its folder may have had another name.
         for file in [&mut violation.plan, &mut violation.story_file, &mut violation.shrunk_plan] {
@@ -299,7 +299,7 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     }
     let asked_for_seeds = args.seeds.is_some() || args.count.is_some();
     let time_budget = args.time_budget.or((!asked_for_seeds).then_some(BUDGET_DEFAULT));
-    let out = runs::create(args.out.as_deref(), "gate")?;
+    let out = runs::create_for_gate(args.out.as_deref())?;
     Ok(Settings {
         pipelines,
         seeds,
