@@ -79,6 +79,10 @@ enum Format {
     Combined,
 }
 
+/// What a line of the format is, and one of them.
+const COMBINED: &str = "the combined log format of Apache and nginx, a line of which is\n  \
+    83.149.9.216 - - [17/May/2015:10:05:03 +0000] \"GET /blog HTTP/1.1\" 200 203023 \"http://referrer/\" \"agent\"";
+
 /// Rejected lines shown to people; all of them are in the rejects file.
 const REJECTS_SHOWN: usize = 5;
 
@@ -93,7 +97,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         allowed_lateness: millis(args.allowed_lateness),
     };
     let pipeline = workload.pipeline(&shape).map_err(|error| Usage(error.to_string()))?;
+    if let Some(out) = &args.out {
+        has_folder(out)?;
+    }
     let (input_bytes, input_sha256) = run::fingerprint(&args.input)?;
+    run::input::has_an_event(&args.input, &parse_combined, COMBINED)?;
     let settings = Settings {
         pipeline: args.pipeline.clone(),
         input_bytes,
@@ -110,7 +118,13 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     };
     let directory = Directory::open(&root, &settings)?;
     let finished = match directory.result::<RunReport>()?.filter(|stored| is_intact(stored, &directory)) {
-        Some(stored) => stored,
+        Some(stored) => {
+            output::note(format_args!(
+                "{} holds the result of this very run, which is shown again; --data-dir with another folder runs anew",
+                root.display()
+            ));
+            stored
+        }
         None => {
             let job = Job {
                 workload,
@@ -176,6 +190,18 @@ fn is_intact(stored: &RunReport, directory: &Directory) -> bool {
     let panes = std::fs::read_to_string(directory.root().join("panes.ndjson"));
     panes.is_ok_and(|panes| run::checksum(&panes) == stored.output_checksum)
         && (stored.rejects.is_empty() || directory.root().join("rejects.ndjson").is_file())
+}
+
+/// The panes are placed at the very end: a folder that is not there is said at the beginning.
+fn has_folder(out: &Path) -> anyhow::Result<()> {
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (folder.is_dir(), out.is_dir()) {
+        (true, false) => Ok(()),
+        (true, true) => Err(Usage(format!("--out {}: it is a folder; name a file", out.display())).into()),
+        (false, _) => {
+            Err(Usage(format!("--out {}: there is no folder {}", out.display(), folder.display())).into())
+        }
+    }
 }
 
 /// Copies the panes to where they were asked for.

@@ -10,8 +10,10 @@
 
 pub mod directory;
 mod ingest;
+pub mod input;
 mod lines;
 mod tables;
+mod watched;
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -20,9 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use engine::broker::{Broker, BrokerConfig};
+use engine::broker::{Broker, BrokerConfig, BrokerError};
 use engine::client::{Client, ClientConfig};
 use engine::env::Env;
+use engine::log::LogError;
 use engine::stream::Deployment;
 use engine::stream::worker::{Stop, Until, WorkerSettings, prepare, run_spread};
 use reports::RunReport;
@@ -32,6 +35,7 @@ use sim::workload::Workload;
 pub use ingest::Reject;
 use ingest::{Ingest, Parse};
 use tables::Tables;
+use watched::Watched;
 
 use crate::exit::Usage;
 
@@ -101,13 +105,21 @@ impl Job {
         log_dir: &Path,
         progress: impl Fn(Step) + Send + Sync,
     ) -> anyhow::Result<Finished> {
-        let broker = Broker::start(env.clone(), BrokerConfig::new(log_dir)).await?;
-        let client = Client::new(env.clone(), broker.local(), ClientConfig::default());
+        let broker = Broker::start(env.clone(), BrokerConfig::new(log_dir)).await.map_err(|error| match &error {
+            BrokerError::Log { partition, source } if matches!(**source, LogError::Damaged { .. }) => {
+                env.log(format_args!("{source}"));
+                damaged(&partition.to_string(), log_dir).into()
+            }
+            _ => anyhow::Error::from(error),
+        })?;
+        let watched = Arc::new(Watched::new(broker.local()));
+        let client = Client::new(env.clone(), Arc::<Watched>::clone(&watched), ClientConfig::default());
         let outcome = {
             let work = self.work(env, &client, &progress);
             tokio::select! {
                 biased;
                 error = broker.failed() => Err(anyhow::Error::from(error)),
+                partition = watched.damaged() => Err(damaged(&partition, log_dir).into()),
                 outcome = work => outcome,
             }
         };
@@ -230,6 +242,16 @@ impl Job {
         }
         text
     }
+}
+
+/// A log that cannot be read. The broker has said at which byte of which file.
+fn damaged(partition: &str, log_dir: &Path) -> Usage {
+    let root = log_dir.parent().unwrap_or(log_dir).display();
+    Usage(format!(
+        "the log {} is damaged, and nothing is made of it: remove {root}, or name another --data-dir, and the input is \
+         ingested again",
+        log_dir.join(partition).display()
+    ))
 }
 
 /// What the run has just done.
