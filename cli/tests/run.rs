@@ -24,8 +24,12 @@ fn run(dir: &Path, line: &str) -> (Option<i32>, String) {
 fn access_log(dir: &Path) {
     let mut text = String::new();
     for minute in 0..50 {
-        writeln!(text, r#"10.0.0.{} - - [21/Nov/2026:10:{minute:02}:00 +0000] "GET / HTTP/1.1" 200 5 "-" "x""#, minute % 7)
-            .expect("a string takes everything");
+        writeln!(
+            text,
+            r#"10.0.0.{} - - [21/Nov/2026:10:{minute:02}:00 +0000] "GET / HTTP/1.1" 200 5 "-" "x""#,
+            minute % 7
+        )
+        .expect("a string takes everything");
     }
     std::fs::write(dir.join("access.log"), text).expect("a file");
 }

@@ -184,7 +184,11 @@ mod tests {
     #[test]
     fn the_shrunk_plan_is_shown_as_the_plan_is() {
         let shown = |reproduce: &str| {
-            let named = Violation { plan: "r/7.plan.toml".into(), shrunk_plan: "r/7.shrunk.plan.toml".into(), ..Violation::default() };
+            let named = Violation {
+                plan: "r/7.plan.toml".into(),
+                shrunk_plan: "r/7.shrunk.plan.toml".into(),
+                ..Violation::default()
+            };
             Violation { reproduce: reproduce.into(), ..named }.reproduce_shrunk()
         };
         let with_a_bug = "segno repro r/7.shrunk.plan.toml --mutant ack-before-sync";

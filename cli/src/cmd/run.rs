@@ -198,9 +198,7 @@ fn has_folder(out: &Path) -> anyhow::Result<()> {
     match (folder.is_dir(), out.is_dir()) {
         (true, false) => Ok(()),
         (true, true) => Err(Usage(format!("--out {}: it is a folder; name a file", out.display())).into()),
-        (false, _) => {
-            Err(Usage(format!("--out {}: there is no folder {}", out.display(), folder.display())).into())
-        }
+        (false, _) => Err(Usage(format!("--out {}: there is no folder {}", out.display(), folder.display())).into()),
     }
 }
 

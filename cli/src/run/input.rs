@@ -50,7 +50,11 @@ pub fn has_an_event(path: &Path, parse: &Parse, format: &str) -> anyhow::Result<
         }
     }
     let first = first.map(|reason| format!("; {reason}")).unwrap_or_default();
-    let lines = if count == 1 { "its one line is no event".to_owned() } else { format!("none of its {count} lines is an event") };
+    let lines = if count == 1 {
+        "its one line is no event".to_owned()
+    } else {
+        format!("none of its {count} lines is an event")
+    };
     Err(Usage(format!("{}: {lines}{first}\nwhat is wanted is {format}", path.display())).into())
 }
 
