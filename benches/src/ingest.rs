@@ -29,8 +29,13 @@ use workloads::clickstream::{ClickRecord, Clickstream};
 
 use crate::dataset::{Dataset, Key};
 
-/// Records per batch, unless an open loop runs out of events that are due.
+/// Records per batch, unless an open loop runs out of events that are due, or the batch is as large as it may be.
 pub const RECORDS_PER_BATCH: usize = 1_000;
+/// A batch of so many bytes is full too: of large values 1 000 are more than a broker takes at once.
+pub const BATCH_BYTES: usize = 4 << 20;
+/// The largest value that can be asked for. A batch that lacks a byte to be full and takes one more is far below what a
+/// log takes, 16 MiB.
+pub const MAX_VALUE_BYTES: u32 = 1 << 20;
 /// How long an open loop gathers events before it sends what is due.
 const LINGER: Duration = Duration::from_millis(2);
 const WATERMARK_HEADER: &[u8] = b"segno.watermark";
@@ -177,6 +182,12 @@ struct Lane {
     intended: Vec<Instant>,
 }
 
+impl Lane {
+    fn is_full(&self) -> bool {
+        self.batch.len() >= RECORDS_PER_BATCH || self.batch.size_bytes() >= BATCH_BYTES
+    }
+}
+
 impl<'a> Sender<'a> {
     async fn new(client: &Client, spec: &'a IngestSpec, thread: usize) -> anyhow::Result<Sender<'a>> {
         let stream = spec.dataset.stream();
@@ -246,18 +257,18 @@ impl<'a> Sender<'a> {
             lane.batch.push(Timestamp(record.ts_ms), Some(&key), Some(&value), &[]);
             lane.intended.push(intended);
             self.bytes += (key.len() + value.len()) as u64;
-            if lane.batch.len() >= RECORDS_PER_BATCH {
-                self.flush(RECORDS_PER_BATCH).await?;
+            if lane.is_full() {
+                self.flush(Lane::is_full).await?;
             }
         }
-        self.flush(1).await?;
+        self.flush(|lane| !lane.batch.is_empty()).await?;
         self.end().await?;
         Ok((self.latency, self.bytes))
     }
 
     /// Sends what is gathered, then waits until event `index` is due; returns how many events are due by then.
     async fn wait_for(&mut self, start: Instant, index: u64, rate: u64) -> anyhow::Result<u64> {
-        self.flush(1).await?;
+        self.flush(|lane| !lane.batch.is_empty()).await?;
         let intended = start + Duration::from_secs_f64(index as f64 / rate as f64);
         let now = Instant::now();
         if intended + LINGER > now {
@@ -267,9 +278,9 @@ impl<'a> Sender<'a> {
         Ok(due.max(index + 1))
     }
 
-    /// Sends every batch of at least `records` records in one request.
-    async fn flush(&mut self, records: usize) -> anyhow::Result<()> {
-        let mut ready: Vec<&mut Lane> = self.lanes.iter_mut().filter(|lane| lane.batch.len() >= records).collect();
+    /// Sends every batch that is ready in one request.
+    async fn flush(&mut self, is_ready: fn(&Lane) -> bool) -> anyhow::Result<()> {
+        let mut ready: Vec<&mut Lane> = self.lanes.iter_mut().filter(|lane| is_ready(lane)).collect();
         if ready.is_empty() {
             return Ok(());
         }
@@ -308,9 +319,9 @@ mod tests {
 
     #[test]
     fn values_are_as_large_as_was_asked_for() {
-        let sizes = [40, 64, 95, 96, 97, 128, 1_024, 8_191, 8_230, 20_000];
+        let sizes = [40, 64, 95, 96, 97, 128, 1_024, 8_191, 8_230, 20_000, MAX_VALUE_BYTES];
         for value_bytes in sizes {
-            let dataset = Dataset { events: 100, users: DEFAULT_USERS, key: Key::User, value_bytes: Some(value_bytes) };
+            let dataset = Dataset { events: 10, users: DEFAULT_USERS, key: Key::User, value_bytes: Some(value_bytes) };
             for record in dataset.stream().iter() {
                 let (mut key, mut value) = (Vec::new(), Vec::new());
                 encode(&dataset, &record, &mut key, &mut value);
@@ -319,5 +330,18 @@ mod tests {
                 assert!((0..=1).contains(&off), "{} bytes for {value_bytes}", value.len());
             }
         }
+    }
+
+    #[test]
+    fn the_largest_values_that_can_be_asked_for_are_taken() {
+        let dir = std::env::temp_dir().join(format!("segno-large-{}", std::process::id()));
+        let env = engine::env::real::env(engine::env::real::EnvOptions::default());
+        let dataset = Dataset { events: 24, users: DEFAULT_USERS, key: Key::User, value_bytes: Some(MAX_VALUE_BYTES) };
+        let spec = IngestSpec { topic: "source".to_owned(), dataset, rate: None, partitions: 1, threads: 1 };
+        let outcome = run(&env, &dir, &spec, || {}).expect("it is ingested");
+        assert!(outcome.bytes >= 23 << 20, "{} bytes", outcome.bytes);
+        let most = engine::log::LogConfig::default().batch_bytes_max;
+        assert!(BATCH_BYTES + MAX_VALUE_BYTES as usize + 1_024 <= most, "a log takes {most} bytes");
+        std::fs::remove_dir_all(&dir).expect("it is removed");
     }
 }

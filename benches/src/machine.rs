@@ -55,6 +55,14 @@ fn filesystem(path: &Path) -> Option<String> {
     mounts.max_by_key(|(depth, _)| *depth).map(|(_, what)| what)
 }
 
+/// Bytes that may still be written where `path` lies, or will lie; `None` where nobody can tell.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let path = std::path::absolute(path).ok()?;
+    let existing = path.ancestors().find(|ancestor| ancestor.exists())?;
+    let found = rustix::fs::statvfs(existing).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// The most memory this process has held at once.
 pub fn peak_rss_bytes() -> u64 {
     field("/proc/self/status", "VmHWM").and_then(|text| kib(&text)).unwrap_or(0)

@@ -1,7 +1,8 @@
 //! `segno bench --sweep`: the benchmark at several points, and how its cost grows.
 //!
 //! In: what is swept, and the plan of a point. Out: a table, and `sweep.csv`, `sweep.json`, `sweep.svg` in the run's folder.
-//! Every point's output is checked: the first wrong one ends the sweep, and no speed is shown.
+//! Every point's output is checked: the first wrong one ends the sweep, and no speed is shown. What else ends it leaves the
+//! points before it in the files.
 
 #![expect(clippy::disallowed_methods, reason = "the command is above the engine: it reads the clock and writes files")]
 
@@ -9,8 +10,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use benches::dataset::MAX_USERS;
-use benches::plan::{Plan, Runs};
+use benches::dataset::{Key, MAX_USERS};
+use benches::ingest::MAX_VALUE_BYTES;
+use benches::machine;
+use benches::plan::{Plan, Runs, WrongOutput};
 use benches::process::Launcher;
 use benches::sums::Expected;
 use engine::env::real::threads;
@@ -80,7 +83,7 @@ impl Sweep {
             Swept::Rate => u64::from(u32::MAX),
             Swept::Keys => u64::from(MAX_USERS),
             Swept::Partitions => MAX_PARTITIONS,
-            Swept::EventSize => 1 << 20,
+            Swept::EventSize => u64::from(MAX_VALUE_BYTES),
             Swept::Threads => threads::cores() as u64,
         };
         if let Some(wrong) = points.iter().find(|point| !(1..=most).contains(*point)) {
@@ -89,13 +92,38 @@ impl Sweep {
                 swept.unit()
             )));
         }
-        Ok(Sweep { swept, plan, events, partitions, points })
+        let sweep = Sweep { swept, plan, events, partitions, points };
+        sweep.fits(machine::free_bytes(&sweep.plan.log_dir))?;
+        Ok(sweep)
+    }
+
+    /// Whether the log of the largest point can be written. (At most two runs of it: the source, and what the replay
+    /// routes on; each point's log is removed before the next.)
+    fn fits(&self, free: Option<u64>) -> Result<(), Usage> {
+        let (Swept::EventSize, Some(free), Some(largest)) = (self.swept, free, self.points.last()) else {
+            return Ok(());
+        };
+        let plan = self.point(*largest);
+        let logs = if plan.dataset.key == Key::User { 1 } else { 2 };
+        let needed = plan.dataset.events.saturating_mul(*largest).saturating_mul(logs);
+        if needed < free {
+            return Ok(());
+        }
+        Err(Usage(format!(
+            "--points {largest}: {} events of {largest} bytes make a log of {:.1} GB, and there are {:.1} GB free in {}; take \
+             fewer --events, or another --data-dir",
+            plan.dataset.events,
+            needed as f64 / 1e9,
+            free as f64 / 1e9,
+            self.plan.log_dir.parent().unwrap_or(&self.plan.log_dir).display()
+        )))
     }
 
     /// Measures every point, and writes the files.
     ///
     /// # Errors
-    /// When a phase fails, an output is wrong, or a file cannot be written.
+    /// When a phase fails, an output is wrong, or a file cannot be written. Unless an output is wrong, the points before
+    /// are written all the same.
     pub fn run(&self, launcher: &Launcher, root: &Path) -> anyhow::Result<SweepReport> {
         let began = Instant::now();
         let plans: Vec<(u64, Plan)> = self.points.iter().map(|point| (*point, self.point(*point))).collect();
@@ -115,11 +143,30 @@ impl Sweep {
             plan.clean()?;
             // The last step is the checking, which is no phase.
             done = before + plan.runs.phases();
-            points.push(SweepPoint { value, report: measured?.report });
+            match measured {
+                Ok(measured) => points.push(SweepPoint { value, report: measured.report }),
+                Err(error) if points.is_empty() || error.is::<WrongOutput>() => return Err(error),
+                Err(error) => {
+                    progress.finish();
+                    let written = points.len();
+                    write_files(root, &self.report(points, root))?;
+                    return Err(error.context(format!(
+                        "no figure at {value} {}; what was measured at {written} points before is in {}",
+                        self.swept.unit(),
+                        root.display()
+                    )));
+                }
+            }
         }
         progress.finish();
+        let report = self.report(points, root);
+        write_files(root, &report)?;
+        Ok(report)
+    }
+
+    fn report(&self, points: Vec<SweepPoint>, root: &Path) -> SweepReport {
         let head = self.plan.head();
-        let report = SweepReport {
+        SweepReport {
             schema: SCHEMA.to_owned(),
             sweep: self.swept,
             pipeline: head.pipeline,
@@ -129,9 +176,7 @@ impl Sweep {
             build: head.build,
             points,
             run_dir: root.display().to_string(),
-        };
-        write_files(root, &report)?;
-        Ok(report)
+        }
     }
 
     /// The plan of one point.
