@@ -62,6 +62,8 @@ pub fn kill_once(
             snapshots_before: passed.snapshots,
             events_left: outcome.events,
             lost_ms: ms(killed_after + resumed) as i64 - ms(uninterrupted) as i64,
+            peak_rss_bytes: outcome.peak_rss_bytes,
+            longest_commit_gap_ms: outcome.longest_commit_gap_ms,
         };
         return Ok((kill, outcome));
     }

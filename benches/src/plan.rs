@@ -42,6 +42,7 @@ pub struct Runs {
     pub ingest: u32,
     /// At least one: the output's sums are checked in a replay.
     pub warm: u32,
+    /// As many, or none: each is compared with the warm one right before it.
     pub cold: u32,
     /// Replays that are killed about half way and started again.
     pub kills: u32,
@@ -81,6 +82,11 @@ impl Plan {
     ) -> anyhow::Result<Measured> {
         assert!(self.log_dir.file_name().is_some(), "{:?} is no folder for a log", self.log_dir);
         assert!(self.runs.ingest > 0 && self.runs.warm > 0, "nothing is measured by {:?}", self.runs);
+        assert!(
+            [0, self.runs.warm].contains(&self.runs.cold),
+            "each cold replay has its warm one, not {:?}",
+            self.runs
+        );
         let mut ingests = Vec::new();
         for run in 0..self.runs.ingest {
             step("ingesting");
@@ -93,23 +99,21 @@ impl Plan {
         let log_bytes = machine::topic_bytes(&self.log_dir, &self.topic, self.partitions)?;
         let mut version = 0;
         let mut warm = Vec::new();
-        for _ in 0..self.runs.warm {
+        let mut cold = (self.runs.cold > 0).then(Vec::new);
+        for run in 0..self.runs.warm {
             step("replaying, warm");
             version += 1;
             warm.push(self.replay(launcher, version, Pages::Warm)?.context("a warm replay always runs")?);
+            // In turn, so that each is compared with one of the same minutes.
+            if let Some(runs) = cold.as_mut().filter(|_| run < self.runs.cold) {
+                step("replaying, cold");
+                version += 1;
+                match self.replay(launcher, version, Pages::Cold)? {
+                    Some(outcome) => runs.push(outcome),
+                    None => cold = None,
+                }
+            }
         }
-        let mut cold = Some(Vec::new());
-        for _ in 0..self.runs.cold {
-            step("replaying, cold");
-            version += 1;
-            let outcome = self.replay(launcher, version, Pages::Cold)?;
-            let Some(outcome) = outcome else {
-                cold = None;
-                break;
-            };
-            cold.iter_mut().for_each(|cold| cold.push(outcome.clone()));
-        }
-        let cold = cold.filter(|runs| !runs.is_empty());
         let seconds = median(&warm.iter().map(|run| run.seconds).collect::<Vec<_>>());
         let uninterrupted = Duration::try_from_secs_f64(seconds).context("a replay took no time")?;
         let mut killed = Vec::new();
@@ -132,6 +136,8 @@ impl Plan {
             uninterrupted_ms: uninterrupted.as_millis() as u64,
             kills: killed.iter().map(|(kill, _)| *kill).collect(),
         });
+        let gaps = report.commit_gaps();
+        report.longest_commit_gap_ms = gaps.into_iter().map(|(gap, _)| gap).max().unwrap_or(0);
         Ok(Measured { report, latency })
     }
 
@@ -200,7 +206,13 @@ impl Plan {
             latency_us: quantiles(latency),
             p99_us: ingests.iter().map(|run| quantiles(&merged(std::slice::from_ref(run))).p99).collect(),
         };
-        let replay = Replay { cold: cold.map(|runs| replay_runs(runs, log_bytes)), warm: replay_runs(warm, log_bytes) };
+        let pairs = warm.iter().zip(cold.unwrap_or_default());
+        let replay = Replay {
+            cold: cold.map(|runs| replay_runs(runs, log_bytes)),
+            warm: replay_runs(warm, log_bytes),
+            cold_to_warm: pairs.map(|(warm, cold)| warm.seconds / cold.seconds).collect(),
+            no_cold: self.runs.cold == 0,
+        };
         let typical = middle(warm);
         BenchReport {
             bytes: ingests.first().map_or(0, |run| run.bytes),
@@ -209,7 +221,6 @@ impl Plan {
             replay,
             replay_spent_s: typical.spent_s.clone(),
             commits: typical.commits,
-            longest_commit_gap_ms: warm.iter().map(|run| run.longest_commit_gap_ms).max().unwrap_or(0),
             log_bytes,
             panes: typical.panes,
             output_checksum: typical.output_checksum.clone(),
@@ -270,6 +281,7 @@ fn replay_runs(runs: &[ReplayOutcome], log_bytes: u64) -> ReplayRuns {
         cpu_s: runs.iter().map(|run| run.cpu_s).collect(),
         peak_rss_bytes: runs.iter().map(|run| run.peak_rss_bytes).max().unwrap_or(0),
         peak_rss_bytes_per_run: runs.iter().map(|run| run.peak_rss_bytes).collect(),
+        longest_commit_gap_ms_per_run: runs.iter().map(|run| run.longest_commit_gap_ms).collect(),
         resident_share: runs.iter().filter_map(|run| run.resident).collect(),
     }
 }

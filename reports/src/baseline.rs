@@ -3,8 +3,9 @@
 //! In: two reports and [`Limits`]. Out: [`Comparison`]: a row per figure and limit, and whether all of them held.
 //!
 //! Two kinds of limit:
-//! - A *hard* one is a number. It fails when the median is beyond it; those of memory and of what a kill costs, when any run
-//!   is; that of latency, when the 99th percentile of all runs together is.
+//! - A *hard* one is a number. It fails when the median is beyond it; those of memory, of what a kill costs and of how long
+//!   a commit may wait, when any replay is, warm, cold or resumed; that of latency, when the 99th percentile of all runs
+//!   together is. It fails also when nothing was measured that it could be held to.
 //! - A *soft* one is a share of the baseline's median. It fails when the median is worse by more than that **and** worse than
 //!   the middle half of the baseline's runs. A median within that half may be noise, and the row says so; an outlier excuses
 //!   nothing, neither one of the runs now nor one of the baseline's.
@@ -40,6 +41,9 @@ pub struct Limits {
     pub min_replay: Option<f64>,
     pub max_memory_bytes: Option<f64>,
     pub max_lost_ms: Option<f64>,
+    /// Of the speed of a cold replay, as a share of that of a warm one in the same minutes.
+    pub min_cold_to_warm: Option<f64>,
+    pub max_commit_gap_ms: Option<f64>,
 }
 
 /// What the limits came to.
@@ -52,7 +56,7 @@ pub struct Comparison {
     pub baseline_commit: Option<String>,
     /// What differs between the machines and was allowed to, and what could not be compared.
     pub notes: Vec<String>,
-    /// What the baseline judges and this run did not measure: a limit that nobody looked at has not held.
+    /// What the baseline or a limit judges and this run did not measure: a limit that nobody looked at has not held.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
     pub rows: Vec<Compared>,
@@ -175,10 +179,18 @@ pub fn compare(baseline: Option<(&str, &BenchReport)>, now: &BenchReport, limits
         (Figure::Ingest, limits.min_ingest.map(Limit::AtLeast)),
         (Figure::P99, limits.max_p99_us.map(Limit::AtMost)),
         (Figure::Replay, limits.min_replay.map(Limit::AtLeast)),
-        (Figure::PeakMemory, limits.max_memory_bytes.map(Limit::AtMost)),
+        (Figure::ColdToWarm, limits.min_cold_to_warm.map(Limit::AtLeast)),
+        (Figure::PeakMemoryOfAll, limits.max_memory_bytes.map(Limit::AtMost)),
+        (Figure::CommitGap, limits.max_commit_gap_ms.map(Limit::AtMost)),
         (Figure::Lost, limits.max_lost_ms.map(Limit::AtMost)),
     ];
-    rows.extend(hard_limits.into_iter().filter_map(|(figure, limit)| Some(hard(figure, limit?, now))));
+    for (figure, limit) in hard_limits {
+        match limit.map(|limit| hard(figure, limit, now)) {
+            None => {}
+            Some(Some(row)) => rows.push(row),
+            Some(None) => missing.push(figure.name().to_owned()),
+        }
+    }
     Comparison {
         baseline: baseline.map(|(file, _)| file.to_owned()),
         baseline_commit: baseline.map(|(_, report)| report.commit.clone()),
@@ -217,23 +229,26 @@ fn soft(figure: Figure, before: &BenchReport, now: &BenchReport, share: f64) -> 
     Some(Compared { metric: figure.name().to_owned(), before: Some(before), now, change, limit, outcome })
 }
 
-fn hard(figure: Figure, limit: Limit, now: &BenchReport) -> Compared {
-    let now = figure.of(now).unwrap_or_else(|| panic!("{limit:?} on {}, which was not measured", figure.name()));
+/// `None` where it was not measured.
+fn hard(figure: Figure, limit: Limit, now: &BenchReport) -> Option<Compared> {
+    let now = figure.of(now)?;
     let held = match limit {
         Limit::AtLeast(least) => now.median >= least,
         // These are promises about every run.
-        Limit::AtMost(most) if matches!(figure, Figure::PeakMemory | Figure::Lost) => now.most <= most,
+        Limit::AtMost(most) if matches!(figure, Figure::PeakMemoryOfAll | Figure::CommitGap | Figure::Lost) => {
+            now.most <= most
+        }
         Limit::AtMost(most) => now.median <= most,
         Limit::None | Limit::Regression(_) => unreachable!("{limit:?} is no hard limit"),
     };
     let outcome = if held { Outcome::Held } else { Outcome::Failed };
-    Compared { metric: figure.name().to_owned(), before: None, now, change: None, limit, outcome }
+    Some(Compared { metric: figure.name().to_owned(), before: None, now, change: None, limit, outcome })
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::bench::{Ingest, Latency, Replay, ReplayRuns};
+    use crate::bench::{Ingest, Kill, Latency, Recovery, Replay, ReplayRuns};
 
     pub(crate) fn report(replay: &[f64]) -> BenchReport {
         BenchReport {
@@ -256,8 +271,9 @@ pub(crate) mod tests {
                     cpu_s: vec![0.3],
                     peak_rss_bytes: 90 << 20,
                     peak_rss_bytes_per_run: vec![80 << 20, 90 << 20],
-                    resident_share: Vec::new(),
+                    ..ReplayRuns::default()
                 },
+                ..Replay::default()
             },
             ..BenchReport::default()
         }
@@ -327,6 +343,37 @@ pub(crate) mod tests {
         assert_eq!(outcomes(Limits { min_ingest: Some(2.0e5), ..Limits::default() }), [Outcome::Held]);
         let of_every_run = Limits { max_memory_bytes: Some(85.0 * 1_048_576.0), ..Limits::default() };
         assert_eq!(outcomes(of_every_run), [Outcome::Failed]);
+    }
+
+    #[test]
+    fn memory_and_commit_gaps_of_cold_and_resumed_replays_are_held_to_their_limits() {
+        let held = |report: &BenchReport, limits: Limits| compare(None, report, &limits).held;
+        let memory = Limits { max_memory_bytes: Some(100.0 * 1_048_576.0), ..Limits::default() };
+        let gap = Limits { max_commit_gap_ms: Some(500.0), ..Limits::default() };
+        let mut report = report(&[6.0e6, 6.0e6]);
+        report.replay.warm.longest_commit_gap_ms_per_run = vec![430, 500];
+        assert!(held(&report, memory) && held(&report, gap));
+        let mut cold = report.clone();
+        cold.replay.cold = Some(cold.replay.warm.clone());
+        cold.replay.cold.as_mut().expect("it is there").peak_rss_bytes_per_run = vec![80 << 20, 101 << 20];
+        cold.replay.cold.as_mut().expect("it is there").longest_commit_gap_ms_per_run = vec![501, 300];
+        assert!(!held(&cold, memory) && !held(&cold, gap));
+        let kill = Kill { peak_rss_bytes: 101 << 20, longest_commit_gap_ms: 501, ..Kill::default() };
+        report.recovery = Some(Recovery { uninterrupted_ms: 1_000, kills: vec![Kill::default(), kill] });
+        assert!(!held(&report, memory) && !held(&report, gap));
+    }
+
+    #[test]
+    fn cold_is_held_to_its_share_of_warm_by_the_median_of_the_pairs() {
+        let limits = Limits { min_cold_to_warm: Some(0.8), ..Limits::default() };
+        let mut report = report(&[6.0e6; 3]);
+        report.replay.cold_to_warm = vec![0.5, 0.81, 1.2];
+        assert!(compare(None, &report, &limits).held);
+        report.replay.cold_to_warm = vec![0.5, 0.79, 1.2];
+        assert!(!compare(None, &report, &limits).held);
+        report.replay.cold_to_warm = Vec::new();
+        let unmeasured = compare(None, &report, &limits);
+        assert_eq!((unmeasured.missing, unmeasured.held), (vec!["replay_cold_to_warm".to_owned()], false));
     }
 
     #[test]

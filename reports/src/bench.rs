@@ -40,7 +40,7 @@ pub struct BenchReport {
     /// Transactions of one replay.
     pub commits: u64,
     pub commit_interval_ms: u64,
-    /// The longest from one commit to the next of a task, over all warm replays.
+    /// The longest from one commit to the next of a task, over all replays: warm, cold, and resumed after a kill.
     #[serde(default)]
     pub longest_commit_gap_ms: u64,
     pub codec: String,
@@ -102,9 +102,15 @@ pub struct Latency {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Replay {
-    /// `null` where the page cache could not be emptied.
+    /// `null` where the page cache could not be emptied, and where no cold replay was asked for.
     pub cold: Option<ReplayRuns>,
     pub warm: ReplayRuns,
+    /// The speed of each cold replay as a share of that of the warm one right before it; left out where there was none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cold_to_warm: Vec<f64>,
+    /// No cold replay was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_cold: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -120,6 +126,9 @@ pub struct ReplayRuns {
     /// Of every run.
     #[serde(default)]
     pub peak_rss_bytes_per_run: Vec<u64>,
+    /// Of every run, the longest from one commit to the next of a task.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub longest_commit_gap_ms_per_run: Vec<u64>,
     /// Of every warm run: which share of the source's bytes was in memory before it began, as `fincore` counts it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resident_share: Vec<f64>,
@@ -167,4 +176,42 @@ pub struct Kill {
     pub events_left: u64,
     /// Both parts together, less what it takes undisturbed. Below zero where that varies by more.
     pub lost_ms: i64,
+    /// Of the part after the kill, as of every replay.
+    #[serde(default)]
+    pub peak_rss_bytes: u64,
+    #[serde(default)]
+    pub longest_commit_gap_ms: u64,
+}
+
+impl BenchReport {
+    /// Peak memory of every replay: warm, cold, and resumed after a kill. As far as it was written down.
+    pub fn peaks_of_all_replays(&self) -> Vec<u64> {
+        let of_runs = |runs: &ReplayRuns| match runs.peak_rss_bytes_per_run.is_empty() {
+            true => vec![runs.peak_rss_bytes],
+            false => runs.peak_rss_bytes_per_run.clone(),
+        };
+        let mut peaks = of_runs(&self.replay.warm);
+        peaks.extend(self.replay.cold.iter().flat_map(of_runs));
+        peaks.extend(self.kills().iter().map(|kill| kill.peak_rss_bytes));
+        peaks.retain(|bytes| *bytes > 0);
+        peaks
+    }
+
+    /// The longest commit gap of every replay, and which kind of replay it is; of an earlier document the longest of all.
+    pub fn commit_gaps(&self) -> Vec<(u64, &'static str)> {
+        let of_runs = |runs: &ReplayRuns, kind: &'static str| -> Vec<(u64, &'static str)> {
+            runs.longest_commit_gap_ms_per_run.iter().map(|gap| (*gap, kind)).collect()
+        };
+        let mut gaps = of_runs(&self.replay.warm, "warm");
+        if gaps.is_empty() {
+            return vec![(self.longest_commit_gap_ms, "warm")];
+        }
+        gaps.extend(self.replay.cold.iter().flat_map(|cold| of_runs(cold, "cold")));
+        gaps.extend(self.kills().iter().map(|kill| (kill.longest_commit_gap_ms, "resumed")));
+        gaps
+    }
+
+    fn kills(&self) -> &[Kill] {
+        self.recovery.as_ref().map_or(&[], |recovery| &recovery.kills)
+    }
 }

@@ -26,6 +26,11 @@ pub enum Figure {
     EventBytes,
     LogBytesPerEvent,
     Lost,
+    ColdToWarm,
+    /// Of warm, cold and resumed replays.
+    PeakMemoryOfAll,
+    /// Of warm, cold and resumed replays.
+    CommitGap,
 }
 
 /// Which way is better.
@@ -36,7 +41,7 @@ pub enum Better {
 }
 
 impl Figure {
-    pub const ALL: [Figure; 16] = [
+    pub const ALL: [Figure; 19] = [
         Figure::Ingest,
         Figure::IngestBytes,
         Figure::P50,
@@ -53,6 +58,9 @@ impl Figure {
         Figure::EventBytes,
         Figure::LogBytesPerEvent,
         Figure::Lost,
+        Figure::ColdToWarm,
+        Figure::PeakMemoryOfAll,
+        Figure::CommitGap,
     ];
 
     /// For programs, with its unit at the end.
@@ -74,6 +82,9 @@ impl Figure {
             Figure::EventBytes => "event_bytes",
             Figure::LogBytesPerEvent => "log_bytes_per_event",
             Figure::Lost => "recovery_lost_ms",
+            Figure::ColdToWarm => "replay_cold_to_warm",
+            Figure::PeakMemoryOfAll => "all_replays_peak_rss_bytes",
+            Figure::CommitGap => "all_replays_longest_commit_gap_ms",
         }
     }
 
@@ -96,6 +107,9 @@ impl Figure {
             Figure::EventBytes => ("an event", "bytes"),
             Figure::LogBytesPerEvent => ("in the log", "bytes an event"),
             Figure::Lost => ("lost to a kill", "s"),
+            Figure::ColdToWarm => ("cold to warm", "%"),
+            Figure::PeakMemoryOfAll => ("peak memory of all", "MiB"),
+            Figure::CommitGap => ("longest commit gap", "ms"),
         }
     }
 
@@ -108,7 +122,9 @@ impl Figure {
             Figure::CpuNs | Figure::BytesPerKey | Figure::EventBytes | Figure::LogBytesPerEvent => {
                 format!("{number:.0}")
             }
-            Figure::PeakMemory => format!("{:.0}", number / f64::from(1 << 20)),
+            Figure::PeakMemory | Figure::PeakMemoryOfAll => format!("{:.0}", number / f64::from(1 << 20)),
+            Figure::ColdToWarm => format!("{:.0}", number * 100.0),
+            Figure::CommitGap => format!("{number:.0}"),
             Figure::OpenKeys => count(number as u64),
             Figure::Lost => format!("{:.2}", number / 1e3),
         }
@@ -129,7 +145,8 @@ impl Figure {
             | Figure::Replay
             | Figure::ReplayCold
             | Figure::ReplayBytes
-            | Figure::OpenKeys => Better::More,
+            | Figure::OpenKeys
+            | Figure::ColdToWarm => Better::More,
             _ => Better::Less,
         }
     }
@@ -168,6 +185,12 @@ impl Figure {
                 let lost: Vec<f64> = report.recovery.as_ref()?.kills.iter().map(|kill| kill.lost_ms as f64).collect();
                 Spread::of(&lost)
             }
+            Figure::ColdToWarm => Spread::of(&report.replay.cold_to_warm),
+            Figure::PeakMemoryOfAll => Spread::of_whole(&report.peaks_of_all_replays()),
+            Figure::CommitGap => {
+                let gaps: Vec<u64> = report.commit_gaps().into_iter().map(|(gap, _)| gap).collect();
+                Spread::of_whole(&gaps)
+            }
         }
     }
 }
@@ -187,5 +210,31 @@ mod tests {
         assert_eq!(shown(Figure::P99), Some((1_500.0, 1_200.0, 2_500.0)));
         assert_eq!(shown(Figure::LogBytesPerEvent), Some((50.0, 50.0, 50.0)));
         assert_eq!(Figure::CpuNs.of(&BenchReport::default()), None);
+    }
+
+    #[test]
+    fn memory_and_commit_gaps_are_of_every_replay() {
+        use crate::bench::{Kill, Recovery, ReplayRuns};
+        let mut report = BenchReport { longest_commit_gap_ms: 400, ..BenchReport::default() };
+        report.replay.warm.peak_rss_bytes = 70;
+        let most = |figure: Figure, report: &BenchReport| figure.of(report).map(|spread| spread.most);
+        // A document from before each run was written down.
+        assert_eq!(most(Figure::PeakMemoryOfAll, &report), Some(70.0));
+        assert_eq!(most(Figure::CommitGap, &report), Some(400.0));
+        let runs = |peak, gap| ReplayRuns {
+            peak_rss_bytes: peak,
+            peak_rss_bytes_per_run: vec![50, peak],
+            longest_commit_gap_ms_per_run: vec![300, gap],
+            ..ReplayRuns::default()
+        };
+        report.replay.warm = runs(70, 410);
+        report.replay.cold = Some(runs(90, 520));
+        assert_eq!(most(Figure::PeakMemoryOfAll, &report), Some(90.0));
+        assert_eq!(most(Figure::CommitGap, &report), Some(520.0));
+        let kill = Kill { peak_rss_bytes: 95, longest_commit_gap_ms: 610, ..Kill::default() };
+        report.recovery = Some(Recovery { uninterrupted_ms: 0, kills: vec![kill] });
+        assert_eq!(most(Figure::PeakMemoryOfAll, &report), Some(95.0));
+        assert_eq!(most(Figure::CommitGap, &report), Some(610.0));
+        assert_eq!(most(Figure::PeakMemory, &report), Some(70.0), "the soft limit is of the warm ones");
     }
 }

@@ -151,8 +151,9 @@ pub(crate) mod tests {
                         cpu_s: [1.8, 1.6, 1.5].map(|seconds| seconds * slower).to_vec(),
                         peak_rss_bytes: (90 << 20) * (index as u64 + 1),
                         peak_rss_bytes_per_run: vec![(80 << 20) * (index as u64 + 1), (90 << 20) * (index as u64 + 1)],
-                        resident_share: Vec::new(),
+                        ..ReplayRuns::default()
                     },
+                    ..Replay::default()
                 },
                 ..BenchReport::default()
             };

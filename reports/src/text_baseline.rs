@@ -22,7 +22,7 @@ pub fn baseline(comparison: &Comparison) -> String {
         text.push_str(&format!("  - {note}\n"));
     }
     for figure in &comparison.missing {
-        text.push_str(&format!("  - {figure} FAILED: the baseline has it, and this run did not measure it\n"));
+        text.push_str(&format!("  - {figure} FAILED: it is to be judged, and this run did not measure it\n"));
     }
     text.push('\n');
     let mut rows = vec![["figure", "before", "now", "change", "limit", "verdict"].map(str::to_owned).to_vec()];

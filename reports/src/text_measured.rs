@@ -82,12 +82,26 @@ pub fn bench(report: &BenchReport) -> String {
     }
     line("  bytes", format!("{} MB/s", per_million(median(&warm.bytes_per_s))));
     line("  cpu", format!("{:.1} s", median(&warm.cpu_s)));
-    line("  peak memory", format!("{} MiB", warm.peak_rss_bytes >> 20));
+    let peak = warm.peak_rss_bytes;
+    let any = match report.peaks_of_all_replays().into_iter().max().filter(|most| *most > peak) {
+        Some(most) => format!(", {} MiB cold or resumed", most >> 20),
+        None => String::new(),
+    };
+    line("  peak memory", format!("{} MiB{any}", peak >> 20));
     for (name, seconds) in &report.replay_spent_s {
         line(&format!("  {name}"), format!("{seconds:.2} s, summed over tasks"));
     }
     match &report.replay.cold {
-        Some(cold) => line("replay cold", spread(&cold.events_per_s)),
+        Some(cold) => {
+            line("replay cold", spread(&cold.events_per_s));
+            if let Some(ratio) = Figure::ColdToWarm.of(report) {
+                line(
+                    "  to warm",
+                    format!("{} %, each by the warm one right before it", Figure::ColdToWarm.show_spread(ratio)),
+                );
+            }
+        }
+        None if report.replay.no_cold => line("replay cold", "not asked for".to_owned()),
         None => line(
             "replay cold",
             "not measured: the page cache could not be emptied, or there is no fincore to make sure".to_owned(),
@@ -105,8 +119,15 @@ pub fn bench(report: &BenchReport) -> String {
         let each = report.state_bytes_per_key.map(|bytes| format!(", {bytes:.0} bytes each")).unwrap_or_default();
         line("state", format!("{} open keys at the fullest commit{each}", count(report.keys)));
     }
-    let (interval, longest) = (report.commit_interval_ms, report.longest_commit_gap_ms);
-    line("commits", format!("{}, at most {longest} ms apart, of {interval} allowed", count(report.commits)));
+    let (commits, interval) = (count(report.commits), report.commit_interval_ms);
+    let (longest, kind) = report.commit_gaps().into_iter().max_by_key(|(gap, _)| *gap).unwrap_or((0, "warm"));
+    line(
+        "commits",
+        match longest <= interval {
+            true => format!("{commits}, in any replay at most {longest} ms apart, of {interval} allowed"),
+            false => format!("{commits}; {longest} ms apart in a {kind} replay: MORE than the {interval} allowed"),
+        },
+    );
     line("log", format!("{} MB, codec {}", per_million(report.log_bytes as f64), report.codec));
     line("panes", count(report.panes));
     let sums: Vec<String> = report.output_sums.iter().map(|(name, sum)| format!("{name} {sum}")).collect();
@@ -240,8 +261,10 @@ mod tests {
                     cpu_s: vec![4.0],
                     peak_rss_bytes: 200 << 20,
                     peak_rss_bytes_per_run: vec![200 << 20],
-                    resident_share: Vec::new(),
+                    longest_commit_gap_ms_per_run: vec![531],
+                    ..bench::ReplayRuns::default()
                 },
+                ..bench::Replay::default()
             },
             ratio_replay_to_ingest: 1.7,
             commits: 10,
@@ -264,6 +287,8 @@ mod tests {
                         snapshots_before: 0,
                         events_left: 3_000_000,
                         lost_ms: 610,
+                        peak_rss_bytes: 190 << 20,
+                        longest_commit_gap_ms: 480,
                     },
                     Kill {
                         killed_after_ms: 1_000,
@@ -276,6 +301,8 @@ mod tests {
                         snapshots_before: 1,
                         events_left: 3_500_000,
                         lost_ms: 400,
+                        peak_rss_bytes: 210 << 20,
+                        longest_commit_gap_ms: 470,
                     },
                 ],
             }),
@@ -287,6 +314,17 @@ mod tests {
             ..BenchReport::default()
         };
         insta::assert_snapshot!("bench", anstream_free(&super::bench(&report)));
+
+        let cold = report.replay.warm.clone();
+        let cold = bench::ReplayRuns { events_per_s: vec![1.5e6, 1.7e6], ..cold };
+        let warm = bench::ReplayRuns { longest_commit_gap_ms_per_run: vec![450, 440], ..report.replay.warm.clone() };
+        let cold = bench::ReplayRuns { longest_commit_gap_ms_per_run: vec![490, 430], ..cold };
+        let replay = bench::Replay { cold: Some(cold), warm, cold_to_warm: vec![0.75, 0.85], no_cold: false };
+        let with_cold = BenchReport { replay, recovery: None, ..report };
+        insta::assert_snapshot!("bench-cold", anstream_free(&super::bench(&with_cold)));
+        let warm_only = bench::Replay { cold: None, no_cold: true, ..with_cold.replay.clone() };
+        let shown = super::bench(&BenchReport { replay: warm_only, ..with_cold });
+        assert!(shown.contains("replay cold   not asked for"), "{shown}");
     }
 
     /// Without the colours.

@@ -43,9 +43,17 @@ pub struct Flags {
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     max_p99: Option<Duration>,
 
-    /// Memory that no replay may exceed
+    /// Share of the speed of the warm replay right before it that a cold one must reach, by the median of the pairs
+    #[arg(long, value_name = "SHARE", value_parser = units::percent, conflicts_with = "no_cold")]
+    min_cold: Option<f64>,
+
+    /// Memory that no replay may exceed, be it warm, cold, or resumed after a kill
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_memory: Option<u64>,
+
+    /// Time that no commit of any replay may come after the one before
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    max_commit_gap: Option<Duration>,
 
     /// Time that no replay which is killed may lose more than (with --kill)
     #[arg(long, value_name = "TIME", value_parser = units::duration, requires = "kill")]
@@ -79,6 +87,8 @@ impl Flags {
             min_replay: self.min_replay.map(|rate| rate as f64),
             max_memory_bytes: self.max_memory.map(|bytes| bytes as f64),
             max_lost_ms: self.max_lost.map(|time| time.as_millis() as f64),
+            min_cold_to_warm: self.min_cold,
+            max_commit_gap_ms: self.max_commit_gap.map(|time| time.as_millis() as f64),
         };
         Ok(Limits { limits, baseline })
     }

@@ -72,8 +72,12 @@ pub struct Args {
     #[arg(long)]
     kill: bool,
 
+    /// Replay with a warm page cache only
+    #[arg(long)]
+    no_cold: bool,
+
     /// Measure at several points and show how the cost grows: rate, keys, partitions, event-size or threads
-    #[arg(long, value_name = "WHAT", value_parser = sweep::swept, conflicts_with_all = ["kill", "baseline", "min_replay", "min_ingest", "max_p99", "max_memory"])]
+    #[arg(long, value_name = "WHAT", value_parser = sweep::swept, conflicts_with_all = ["kill", "baseline", "min_replay", "min_ingest", "min_cold", "max_p99", "max_memory", "max_commit_gap"])]
     sweep: Option<Swept>,
 
     /// The points of a sweep: `100k,1M,10M` users, `64,1KiB` bytes of an event's value, …
@@ -101,7 +105,7 @@ Examples:
 
 The folder of the run holds run.json (every figure) and latency.hgrm (percentiles, ms, for HdrHistogram's plotter).
 
-A rate is judged by its median, memory and what a kill costs by the worst run, latency by all runs together. With --baseline \
+A rate is judged by its median, memory, commit gaps and what a kill costs by the worst run, latency by all runs together. With --baseline \
 a median that is worse by more than --max-regression fails, unless a quarter of the baseline's runs was as bad: then it is shown as \
 within the spread. Latency is compared only at a --rate. \
 What the baseline judges and this run did not measure fails too. Unlike runs are refused (exit 2), and so are unlike \
@@ -248,7 +252,7 @@ impl Args {
             runs: Runs {
                 ingest: self.runs,
                 warm: self.runs,
-                cold: self.runs,
+                cold: if self.no_cold { 0 } else { self.runs },
                 kills: if self.kill { self.runs } else { 0 },
             },
             // Where it will be, about: a baseline is asked for its file system before there is a folder.
