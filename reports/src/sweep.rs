@@ -92,14 +92,16 @@ impl SweepReport {
 
     /// A line a point, three fields a figure: median, least, most. Empty where it was not measured.
     pub fn csv(&self) -> String {
-        let mut text = format!("{},events,runs", self.sweep.name().replace('-', "_"));
+        let mut text = format!("{},events,ingest_runs,replay_runs", self.sweep.name().replace('-', "_"));
         for figure in Figure::ALL {
             let name = figure.name();
             write!(text, ",{name},{name}_least,{name}_most").expect("a string takes everything");
         }
         text.push('\n');
         for point in &self.points {
-            write!(text, "{},{},{}", point.value, point.report.events, self.runs).expect("a string takes everything");
+            let SweepPoint { value, report } = point;
+            let (ingests, replays) = (report.ingest.events_per_s.len(), report.replay.warm.events_per_s.len());
+            write!(text, "{value},{},{ingests},{replays}", report.events).expect("a string takes everything");
             for figure in Figure::ALL {
                 match figure.of(&point.report) {
                     Some(Spread { median, least, most, .. }) => write!(text, ",{median:.3},{least:.3},{most:.3}"),
@@ -175,9 +177,11 @@ pub(crate) mod tests {
     fn csv_has_as_many_fields_in_every_line() {
         let mut report = example(Swept::Keys, [100_000, 1_000_000, 10_000_000]);
         report.points[1].report.state_bytes_per_key = None;
+        report.points[0].report.ingest.events_per_s.truncate(1);
         let csv = report.csv();
         let fields: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
-        assert_eq!(fields, [3 + 3 * Figure::ALL.len(); 4]);
-        assert!(csv.starts_with("keys,events,runs,ingest_events_per_s,"), "{csv}");
+        assert_eq!(fields, [4 + 3 * Figure::ALL.len(); 4]);
+        assert!(csv.starts_with("keys,events,ingest_runs,replay_runs,ingest_events_per_s,"), "{csv}");
+        assert!(csv.contains("\n100000,5000000,1,3,"), "{csv}");
     }
 }
