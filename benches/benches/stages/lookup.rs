@@ -6,7 +6,8 @@
 //! | `judge` | takes it, moves the watermark, drops it: a filter keeps nothing |
 //! | `update/sessions`, `update/minutes` | also finds the one key there is, always in cache, and joins its window |
 //! | `lookup/50k-zipf` | the same sessions, of the measured clickstream's 100 000 users on two partitions |
-//! | `lookup/50k`, `lookup/5M` | the same sessions, of that many keys drawn evenly: at 5 M each is a cache miss |
+//! | `lookup/50k`, `lookup/5M` | the same sessions, of that many keys drawn evenly: at 5 M most should be cache misses |
+//! | `lookup/50k-uuid` | as `lookup/50k`, with keys of 36 bytes, which are kept and compared in another way |
 //!
 //! So window update = `update` − `judge`, key lookup = `lookup` − `update/sessions`. The events lie within 30 s, so that
 //! state neither grows nor shrinks while it is measured; each key has its session before the clock starts.
@@ -23,11 +24,23 @@ const GAP: Millis = Millis(30 * 60_000);
 
 /// `EVENTS` of the keys that `key` names, at times within 30 s in no order.
 fn events(mut key: impl FnMut() -> u64) -> Input {
+    named(|| key().to_string())
+}
+
+/// The same, of whole keys.
+fn named(mut key: impl FnMut() -> String) -> Input {
     let (mut input, mut times) = (Input::default(), Draws::new());
     for _ in 0..EVENTS {
-        input.push(NOON + times.below(30_000) as i64, key().to_string().as_bytes(), &[]);
+        input.push(NOON + times.below(30_000) as i64, key().as_bytes(), &[]);
     }
     input
+}
+
+/// A number as a UUID: 36 bytes that differ from the first on.
+fn uuid(number: u64) -> String {
+    let mixed = (u128::from(number) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+    let hex = format!("{mixed:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 fn bench(criterion: &mut Criterion, group: &str, name: &str, deployment: &Deployment, input: &Input, first: &Input) {
@@ -62,4 +75,9 @@ pub fn stages(criterion: &mut Criterion) {
         let even = events(|| draws.below(keys));
         bench(criterion, "lookup", name, &sessions, &even, &first);
     }
+
+    let (mut first, mut draws) = (Input::default(), Draws::new());
+    (0..50_000).for_each(|key| first.push(NOON, uuid(key).as_bytes(), &[]));
+    let even = named(|| uuid(draws.below(50_000)));
+    bench(criterion, "lookup", "50k-uuid", &sessions, &even, &first);
 }
