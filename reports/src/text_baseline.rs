@@ -29,7 +29,7 @@ pub fn baseline(comparison: &Comparison) -> String {
     rows.extend(comparison.rows.iter().filter_map(row));
     text.push_str(&aligned(&rows, true));
     if comparison.rows.iter().any(|row| row.outcome == Outcome::WithinSpread) {
-        text.push_str("\n  within the spread: worse than the limit, but so is a quarter of the baseline's runs; more --runs would tell\n");
+        text.push_str("\n  within the spread: worse than the limit, but within the middle half of the baseline's runs (between its quartiles);\n  more --runs would tell\n");
     }
     text
 }

@@ -19,7 +19,7 @@ use crate::units;
 #[command(next_help_heading = "Limits (exit 3 when one fails)")]
 pub struct Flags {
     /// Compare with the document that an earlier `segno bench --json` printed. A median that is worse by more than
-    /// --max-regression fails, unless a quarter of the baseline's runs was as bad
+    /// --max-regression fails, unless it lies within the middle half of the baseline's runs (between its quartiles)
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 
@@ -51,7 +51,7 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_memory: Option<u64>,
 
-    /// Time that no commit of any replay may come after the one before
+    /// Longest that a task of any replay may go from one commit to the next
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     max_commit_gap: Option<Duration>,
 

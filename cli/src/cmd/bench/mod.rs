@@ -64,7 +64,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
 
-    /// Where the log goes, and stays; by default a folder under runs/ that is emptied at the end
+    /// Where the log goes, and stays; by default a folder under runs/, of which the log is removed at the end
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
@@ -106,9 +106,9 @@ Examples:
 The folder of the run holds run.json (every figure) and latency.hgrm (percentiles, ms, for HdrHistogram's plotter).
 
 A rate is judged by its median, memory, commit gaps and what a kill costs by the worst run, latency by all runs together. With --baseline \
-a median that is worse by more than --max-regression fails, unless a quarter of the baseline's runs was as bad: then it is shown as \
-within the spread. Latency is compared only at a --rate. \
-What the baseline judges and this run did not measure fails too. Unlike runs are refused (exit 2), and so are unlike \
+a median that is worse by more than --max-regression fails, unless it lies within the middle half of the baseline's runs (between its \
+quartiles): then it is shown as within the spread. Latency is compared only at a --rate. \
+What the baseline or a limit judges and this run did not measure fails too. Unlike runs are refused (exit 2), and so are unlike \
 machines without --any-machine. A sweep leaves sweep.csv, sweep.json \
 and sweep.svg in its folder.";
 
@@ -288,5 +288,53 @@ mod tests {
         assert_eq!(args.plan().expect("a plan").head().machine["filesystem"], here);
         let args = Bench::parse_from(["bench"]).args;
         assert_ne!(args.plan().expect("a plan").head().machine["filesystem"], "unknown");
+    }
+
+    #[test]
+    fn a_limit_on_what_would_not_be_measured_is_refused() {
+        let parse = |line: &str| Bench::try_parse_from(["bench"].into_iter().chain(line.split(' ')));
+        let refused = |line: &str| parse(line).err().map(|error| error.kind());
+        let conflict = Some(clap::error::ErrorKind::ArgumentConflict);
+        assert_eq!(refused("--no-cold --min-cold 80%"), conflict);
+        assert_eq!(refused("--sweep keys --min-cold 80%"), conflict);
+        assert_eq!(refused("--sweep keys --max-commit-gap 500ms"), conflict);
+        assert_eq!(refused("--min-cold 80% --max-commit-gap 500ms"), None);
+    }
+
+    #[test]
+    fn each_cold_replay_has_a_warm_one_unless_none_is_wanted() {
+        let runs = |line: &str| {
+            let args = Bench::parse_from(["bench"].into_iter().chain(line.split(' '))).args;
+            let runs = args.plan().expect("a plan").runs;
+            (runs.warm, runs.cold)
+        };
+        assert_eq!(runs("--runs 2"), (2, 2));
+        assert_eq!(runs("--runs 2 --no-cold"), (2, 0));
+    }
+
+    #[test]
+    fn cold_replays_and_commit_gaps_are_held_to_the_flags() {
+        let line = ["bench", "--min-cold", "80%", "--max-commit-gap", "500ms", "--max-memory", "100MiB"];
+        let args = Bench::parse_from(line).args;
+        let mut report = args.plan().expect("a plan").head();
+        report.ingest.events_per_s = vec![1e6];
+        report.replay.warm.events_per_s = vec![2e6];
+        report.replay.warm.longest_commit_gap_ms_per_run = vec![450];
+        report.replay.warm.peak_rss_bytes_per_run = vec![90 << 20];
+        report.replay.cold = Some(report.replay.warm.clone());
+        report.replay.cold_to_warm = vec![0.85];
+        let held = |report: &reports::BenchReport| {
+            let judged = args.limits.read(report).expect("limits").judge(report).expect("a comparison");
+            let failed = judged.rows.iter().filter(|row| row.outcome == reports::baseline::Outcome::Failed);
+            (judged.held, failed.map(|row| row.metric.clone()).collect::<Vec<_>>())
+        };
+        assert_eq!(held(&report), (true, vec![]));
+        report.replay.cold_to_warm = vec![0.75];
+        assert_eq!(held(&report), (false, vec!["replay_cold_to_warm".to_owned()]));
+        let cold = report.replay.cold.as_mut().expect("it is there");
+        cold.longest_commit_gap_ms_per_run = vec![501];
+        cold.peak_rss_bytes_per_run = vec![101 << 20];
+        let all = ["replay_cold_to_warm", "all_replays_peak_rss_bytes", "all_replays_longest_commit_gap_ms"];
+        assert_eq!(held(&report), (false, all.map(str::to_owned).to_vec()));
     }
 }

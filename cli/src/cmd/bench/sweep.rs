@@ -259,6 +259,33 @@ mod tests {
     }
 
     #[test]
+    fn values_that_make_no_batch_or_no_room_are_refused_before_anything_runs() {
+        let plan = |dir: &Path| Plan {
+            pipeline: "clickstream-sessions".to_owned(),
+            summed: benches::sums::Summed::of("clickstream-sessions").expect("it has sums"),
+            topic: "source".to_owned(),
+            dataset: benches::dataset::Dataset { events: 1, users: 1, key: Key::User, value_bytes: None },
+            rate: None,
+            partitions: 1,
+            threads: 1,
+            runs: Runs { ingest: 1, warm: 1, cold: 0, kills: 0 },
+            log_dir: dir.join("log"),
+        };
+        let dir = tempfile::tempdir().expect("a folder");
+        let sweep = |events: u64, points: &str| {
+            let points = Some(super::points(points).expect("points"));
+            Sweep::new(Swept::EventSize, plan(dir.path()), Some(events), None, points)
+        };
+        let refused = |events, points| sweep(events, points).err().expect("it is refused").0;
+        assert!(refused(1, "64,2MiB").contains("takes from 1 to 1048576 bytes"), "{}", refused(1, "64,2MiB"));
+        let sweep = sweep(20, "1KiB,32KiB").expect("it can be measured");
+        assert!(sweep.fits(Some(20 * (32 << 10) + 1)).is_ok());
+        let why = sweep.fits(Some(20 * (32 << 10))).expect_err("no room").0;
+        assert!(why.contains("20 events of 32768 bytes") && why.contains("fewer --events"), "{why}");
+        assert!(refused(u64::MAX, "64").contains("GB free"));
+    }
+
+    #[test]
     fn a_sweep_is_chosen_by_its_name() {
         assert_eq!(swept("event-size"), Ok(Swept::EventSize));
         assert!(swept("size").expect_err("no sweep").contains("rate, keys, partitions, event-size, threads"));
