@@ -543,17 +543,19 @@ impl<A: Aggregate, C: Content<A>, K: Sink<A::State>> Cells<A, C, K> {
     /// Takes one entry of the changelog.
     pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), CodecError> {
         let id = self.slot(&Sought::new(key));
-        let mut restored = Vec::new();
-        for cell in cells(value.unwrap_or(&[0; 4]))? {
-            let content = C::decode(&self.aggregate, cell.content)?;
-            restored.push(Cell::new(Span { first: cell.first, last: cell.last }, Row::None, content));
-        }
+        let restored = cells(value.unwrap_or(&[0; 4]))?
+            .map(|cell| {
+                let cell = cell?;
+                let content = C::decode(&self.aggregate, cell.content)?;
+                Ok(Cell::new(Span { first: cell.first, last: cell.last }, Row::None, content))
+            })
+            .collect::<Result<Few<_>, CodecError>>()?;
         let slot = &mut self.slots[id];
         if std::mem::take(&mut slot.persisted) {
             self.state_digest = self.state_digest.wrapping_sub(slot.share);
         }
         self.heap_bytes -= slot.heap_bytes();
-        slot.cells = restored.into_iter().collect();
+        slot.cells = restored;
         self.heap_bytes += slot.heap_bytes();
         match value {
             None => {

@@ -197,15 +197,18 @@ pub(super) fn put_cell(first: i64, last: i64, out: &mut Vec<u8>, content: impl F
     put_prefixed(out, content);
 }
 
-/// Reads the cells of a key.
-pub(super) fn cells(value: &[u8]) -> Result<Vec<CellBytes<'_>>, CodecError> {
+/// Reads the cells of a key, one after another.
+pub(super) fn cells(value: &[u8]) -> Result<impl Iterator<Item = Result<CellBytes<'_>, CodecError>>, CodecError> {
     let mut cursor = Cursor(value);
-    let mut cells = Vec::new();
-    for _ in 0..cursor.u32()? {
-        cells.push(CellBytes { first: cursor.i64()?, last: cursor.i64()?, content: cursor.prefixed()? });
-    }
-    cursor.end()?;
-    Ok(cells)
+    let count = cursor.u32()?;
+    let mut read = move |index| {
+        if index == count {
+            return std::mem::replace(&mut cursor, Cursor(&[])).end().err().map(Err);
+        }
+        let mut cell = || Ok(CellBytes { first: cursor.i64()?, last: cursor.i64()?, content: cursor.prefixed()? });
+        Some(cell())
+    };
+    Ok((0..=count).filter_map(move |index| read(index)))
 }
 
 /// A live key's share of the state digest.

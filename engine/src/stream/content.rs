@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::SmallVec;
+
 use crate::types::Timestamp;
 
 use super::aggregate::{Aggregate, CodecError, Pane, RecordTime, Tie};
@@ -143,12 +145,20 @@ impl<S: 'static + Send, A: Aggregate<In = Pane<S>>> Shrinks<A> for Counted<A::St
 /// Fed by panes, without an inverse: the panes are kept, in (event time, upstream key, window) order, and the state is
 /// folded when it is looked at.
 pub(super) struct Kept<S> {
-    panes: BTreeMap<(Timestamp, Vec<u8>, Window), KeptPane<S>>,
+    panes: BTreeMap<(Timestamp, FewBytes, Window), KeptPane<S>>,
 }
 
 struct KeptPane<S> {
     pane: Pane<S>,
-    bytes: Vec<u8>,
+    /// The state's.
+    bytes: FewBytes,
+}
+
+/// Keys and states are mostly short: these need no memory of their own, and looking for a pane never does.
+type FewBytes = SmallVec<[u8; 24]>;
+
+fn place<S>(pane: &Pane<S>) -> (Timestamp, FewBytes, Window) {
+    (pane.window.pane_time(), pane.key.as_slice().into(), pane.window)
 }
 
 /// How the states of the upstream stage are read back from the changelog.
@@ -163,8 +173,7 @@ impl<S: Clone + Send + 'static, A: Upstream<S>> Content<A> for Kept<S> {
         Kept { panes: BTreeMap::new() }
     }
     fn insert(&mut self, _: &A, item: Self::Item<'_>) {
-        let place = (item.pane.window.pane_time(), item.pane.key.clone(), item.pane.window);
-        self.panes.insert(place, KeptPane { pane: item.pane.clone(), bytes: item.bytes.to_vec() });
+        self.panes.insert(place(item.pane), KeptPane { pane: item.pane.clone(), bytes: item.bytes.into() });
     }
     fn absorb(&mut self, _: &A, other: Self) {
         self.panes.extend(other.panes);
@@ -192,8 +201,8 @@ impl<S: Clone + Send + 'static, A: Upstream<S>> Content<A> for Kept<S> {
             let window = Window { start: Timestamp(cursor.i64()?), end: Timestamp(cursor.i64()?) };
             let key = cursor.prefixed()?.to_vec();
             let bytes = cursor.prefixed()?;
-            let pane = Pane { key: key.clone(), window, state: aggregate.decode_upstream(bytes)? };
-            panes.insert((window.pane_time(), key, window), KeptPane { pane, bytes: bytes.to_vec() });
+            let pane = Pane { key, window, state: aggregate.decode_upstream(bytes)? };
+            panes.insert(place(&pane), KeptPane { pane, bytes: bytes.into() });
         }
         cursor.end()?;
         Ok(Kept { panes })
@@ -202,8 +211,7 @@ impl<S: Clone + Send + 'static, A: Upstream<S>> Content<A> for Kept<S> {
 
 impl<S: Clone + Send + 'static, A: Upstream<S>> Shrinks<A> for Kept<S> {
     fn remove(&mut self, _: &A, item: Self::Item<'_>) -> bool {
-        let place = (item.pane.window.pane_time(), item.pane.key.clone(), item.pane.window);
-        self.panes.remove(&place).is_some()
+        self.panes.remove(&place(item.pane)).is_some()
     }
     fn is_empty(&self) -> bool {
         self.panes.is_empty()

@@ -101,8 +101,10 @@ impl<T> Few<T> {
 
 impl<T> FromIterator<T> for Few<T> {
     fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Few<T> {
-        let mut few = Few::Many(elements.into_iter().collect());
-        few.shrink();
+        let mut few = Few::None;
+        for element in elements {
+            few.insert(few.len(), element);
+        }
         few
     }
 }

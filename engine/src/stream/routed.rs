@@ -266,6 +266,8 @@ where
         stats: &mut TaskStats,
         out: &mut Outbox,
     ) -> Result<(), TaskFault> {
+        // One key's space for all panes of the chunk.
+        let mut space = Vec::new();
         for record in records {
             if marker(record, &mut self.channels, ledger, stats)? {
                 continue;
@@ -278,7 +280,9 @@ where
             broken_if(time.0 < announced, record, ledger, frame.channel, announced, time.0)?;
             let state =
                 self.cells.aggregate.decode_upstream(frame.state).map_err(|error| bad(record, ledger, error))?;
-            let pane = Pane { key: frame.key.to_vec(), window: frame.window, state };
+            space.clear();
+            space.extend_from_slice(frame.key);
+            let pane = Pane { key: std::mem::take(&mut space), window: frame.window, state };
             let item = PaneItem { pane: &pane, bytes: frame.state };
             let (key, span) = (record.key.unwrap_or_default(), self.cells.spec().span(time.0));
             stats.accepted += 1;
@@ -288,6 +292,7 @@ where
             } else if !self.cells.remove(key, span, item, minimum, out) {
                 return Err(TaskFault::UnknownPane { partition: ledger.inputs[0].clone(), offset: record.offset });
             }
+            space = pane.key;
         }
         Ok(())
     }

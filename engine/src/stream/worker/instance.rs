@@ -38,8 +38,8 @@ pub struct TaskSummary {
     pub commits: u64,
     /// Instances after the first.
     pub restarts: u64,
-    /// The longest that something waited to be committed: from the start of the commit before, or from when it was there, to
-    /// the start of its own.
+    /// The longest from the start of one commit to the start of the next, while there was something to commit; after a
+    /// silence, from when the first input came.
     pub longest_commit_gap: Duration,
     /// Waiting for input, while nothing kept the task from processing it.
     pub waiting: Duration,
@@ -169,7 +169,7 @@ impl Cause<'_> {
             next: positions,
             scratch: Vec::new(),
             schemas: Schemas::default(),
-            pending_since: None,
+            input_since: None,
             committed: TaskStats::default(),
             restored: records,
         })
@@ -186,8 +186,9 @@ struct Instance<'a> {
     next: Vec<Offset>,
     scratch: Vec<u8>,
     schemas: Schemas,
-    /// Since when there is something to commit.
-    pending_since: Option<Instant>,
+    /// Since when input has been there that the next commit is to take along: from the start of the last commit if more
+    /// was there already.
+    input_since: Option<Instant>,
     /// The core's figures at the last commit.
     committed: TaskStats,
     /// Records of the changelog that made the core.
@@ -203,9 +204,6 @@ impl Instance<'_> {
         loop {
             if self.has_reached_its_end() {
                 return self.finish(summary).await;
-            }
-            if self.core.pending() {
-                self.pending_since.get_or_insert_with(Instant::now);
             }
             mutant!("yields-more-often", {}, tokio::task::yield_now().await);
             let waiting = Instant::now();
@@ -242,6 +240,7 @@ impl Instance<'_> {
             };
             env.reach(Point::TaskPolled).await;
             let processing = Instant::now();
+            self.input_since.get_or_insert(processing);
             self.schemas.round();
             for read in &round {
                 while let Progress::NeedsSchemas = self.process(read)? {
@@ -349,8 +348,8 @@ impl Instance<'_> {
     /// Takes the state of this moment as a cut and begins to commit it.
     fn cut(&mut self, summary: &mut TaskSummary) {
         let cutting = Instant::now();
-        // The first of what waited came right after the cut before, if there was not a silence.
-        let since = self.pending_since.take().unwrap_or(cutting);
+        let more = self.reader.has_more();
+        let since = std::mem::replace(&mut self.input_since, more.then_some(cutting)).unwrap_or(cutting);
         summary.longest_commit_gap = summary.longest_commit_gap.max(cutting.saturating_duration_since(since));
         let every = self.cause.settings.snapshot_every;
         let snapshot = self.core.tally().due(mutant!("snapshots-twice-as-often", every, (every / 2).max(1)));

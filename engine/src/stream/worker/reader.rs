@@ -57,6 +57,11 @@ impl Reader {
         Reader { rounds, fetching: tokio::spawn(fetching.run(sender)) }
     }
 
+    /// Whether [`next`](Reader::next) would answer at once.
+    pub fn has_more(&self) -> bool {
+        !self.rounds.is_empty()
+    }
+
     /// The next round; empty when the inputs had nothing for a while. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Vec<Read>, TaskError> {
         self.rounds.recv().await.expect("the reader ends with an error, and is not asked again after it")

@@ -21,8 +21,8 @@ pub struct WorkerSettings {
     /// Outputs beyond this are sent into the open transaction before the commit is due. While a write is under way several
     /// times as much may gather in memory.
     pub flush_bytes: usize,
-    /// At most every so-manieth commit is a snapshot of a task's state; fewer while the changelog has not grown by twice
-    /// the last one's size.
+    /// At most one commit in so many is a snapshot of a task's state; fewer while the changelog has not grown by twice the
+    /// last one's size.
     pub snapshot_every: u32,
     /// The coordinator aborts a transaction that is open for longer.
     pub txn_timeout: Duration,
