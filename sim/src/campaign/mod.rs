@@ -5,7 +5,8 @@
 //!
 //! A seed worker is a process that reads one JSON [`Job`] a line and answers with one JSON `SeedReport` a line
 //! ([`worker_main`]). A worker that dies, or does not answer in time, is that seed's violation, and a new one takes its
-//! place. One seed in twenty, and every seed that violates, runs a second time in another process: the traces must agree.
+//! place. One seed in twenty of each pipeline, and every seed that violates, runs a second time in another process: the
+//! traces must agree.
 //!
 //! Invariant: which jobs a campaign has is a function of its settings; the processes decide only when they run.
 
@@ -60,7 +61,7 @@ pub struct Settings {
     pub shard: Option<(usize, usize)>,
     /// How long one seed may take before it counts as hanging.
     pub seed_limit: Duration,
-    /// Every n-th seed also runs in another process; 20 is 5 %. 0: none.
+    /// Of each pipeline every n-th seed also runs in another process; 20 is 5 %. 0: none.
     pub double_every: usize,
     /// Where plans and traces go.
     pub out_dir: PathBuf,
@@ -330,13 +331,21 @@ fn tasks(settings: &Settings) -> VecDeque<Task> {
     let (shard, shards) = settings.shard.unwrap_or((0, 1));
     let seeds = settings.seeds.clone().enumerate().filter(|(index, _)| index % shards.max(1) == shard);
     seeds
-        .enumerate()
-        .map(|(index, (_, seed))| {
+        .map(|(index, seed)| {
             let pipeline = settings.pipelines[(seed % pipelines) as usize].clone();
-            let doubled = settings.double_every > 0 && index % settings.double_every == 0;
+            let doubled = is_doubled(index, settings.pipelines.len(), settings.double_every);
             Task { job: Job { pipeline, seed, tier: settings.tier, plan: None, trace: None, tell: false }, doubled }
         })
         .collect()
+}
+
+/// Whether the seed at this place of the whole campaign runs twice: the first, and then one in `every` of each pipeline. Of a
+/// pipeline that is `turn` places after the first seed's, that is its seed number `turn * (every - 1) / pipelines`, and each
+/// `every`-th from there. The j-th doubled seed after a first is thus at most `j * every` places behind it: however many
+/// seeds a campaign has, at least one in `every` of them is doubled.
+fn is_doubled(index: usize, pipelines: usize, every: usize) -> bool {
+    let (number, turn) = (index / pipelines, index % pipelines);
+    every > 0 && number % every == turn * (every - 1) / pipelines
 }
 
 /// One process at a time works through the queue, with a second one for what runs twice.
@@ -709,7 +718,9 @@ mod tests {
             settings.seeds = first..first + seeds;
             settings.pipelines = (0..pipelines).map(|number| format!("p{number}")).collect();
             settings.require_everything = whole;
-            let jobs = |settings: &Settings| tasks(settings).into_iter().map(|task| (task.job.seed, task.job.pipeline));
+            let jobs = |settings: &Settings| {
+                tasks(settings).into_iter().map(|task| (task.job.seed, task.job.pipeline, task.doubled))
+            };
             let wanted: Vec<_> = jobs(&settings).collect();
             let parts: Vec<Settings> =
                 (0..shards).map(|index| Settings { shard: Some((index, shards)), ..settings.clone() }).collect();
@@ -729,6 +740,38 @@ mod tests {
                     prop_assert!(merged.verdict >= Verdict::Inconclusive);
                     prop_assert!(merged.reasons.iter().any(|reason| reason.contains("are missing")));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn of_every_pipeline_a_default_gate_runs_seeds_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        for pipelines in 1..=7 {
+            for first in [0, 10_000, 12_345] {
+                let mut settings = settings(dir.path(), "", 0);
+                settings.seeds = first..first + 150;
+                settings.double_every = 20;
+                settings.pipelines = (0..pipelines).map(|number| format!("p{number}")).collect();
+                let doubled: Vec<Job> =
+                    tasks(&settings).into_iter().filter(|task| task.doubled).map(|task| task.job).collect();
+                assert_eq!((doubled[0].seed, doubled.len()), (first, 8), "{pipelines} pipelines from seed {first}");
+                let tested: std::collections::BTreeSet<String> = doubled.into_iter().map(|job| job.pipeline).collect();
+                assert_eq!(tested.len(), pipelines, "{tested:?} of {pipelines} pipelines from seed {first}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_seed_in_so_many_of_each_pipeline_runs_twice(every in 1..30usize, pipelines in 1..9usize, seeds in 0..900usize) {
+            let doubled: Vec<usize> = (0..seeds).filter(|index| is_doubled(*index, pipelines, every)).collect();
+            prop_assert!(doubled.len() >= seeds.div_ceil(every), "{doubled:?}");
+            for turn in 0..pipelines {
+                let of_pipeline = (0..seeds).filter(|index| index % pipelines == turn).count();
+                let twice = doubled.iter().filter(|index| *index % pipelines == turn).count();
+                let share = of_pipeline / every..=of_pipeline.div_ceil(every);
+                prop_assert!(share.contains(&twice), "{twice} of {of_pipeline}: {doubled:?}");
             }
         }
     }
