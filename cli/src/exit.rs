@@ -39,11 +39,11 @@ impl Exit {
     fn rank(self) -> u8 {
         match self {
             Exit::Held => 0,
-            Exit::Inconclusive => 1,
-            Exit::TooSlow => 2,
-            Exit::Violated => 3,
-            Exit::Nondeterministic => 4,
-            Exit::Nothing => 5,
+            Exit::Nothing => 1,
+            Exit::Inconclusive => 2,
+            Exit::TooSlow => 3,
+            Exit::Violated => 4,
+            Exit::Nondeterministic => 5,
             Exit::Usage => 6,
             Exit::Interrupted => 7,
             Exit::Bug => 8,
@@ -71,7 +71,7 @@ impl From<Verdict> for Exit {
 impl From<&GateReport> for Exit {
     fn from(report: &GateReport) -> Exit {
         let interrupted = if report.interrupted { Exit::Interrupted } else { Exit::Held };
-        let nothing = if report.seeds_run == 0 && !report.interrupted { Exit::Nothing } else { Exit::Held };
+        let nothing = if report.is_empty() { Exit::Nothing } else { Exit::Held };
         Exit::from(report.verdict).worst(interrupted).worst(nothing)
     }
 }
@@ -116,6 +116,8 @@ pub fn of_error(error: &anyhow::Error) -> Exit {
 
 #[cfg(test)]
 mod tests {
+    use reports::Violation;
+
     use super::*;
 
     #[test]
@@ -137,7 +139,7 @@ mod tests {
     #[test]
     fn where_several_apply_the_published_order_decides() {
         let order =
-            [Exit::Bug, Exit::Interrupted, Exit::Nondeterministic, Exit::Violated, Exit::Inconclusive, Exit::Held];
+            [Exit::Bug, Exit::Interrupted, Exit::Nondeterministic, Exit::Violated, Exit::Inconclusive, Exit::Nothing];
         for pair in order.windows(2) {
             assert_eq!(pair[0].worst(pair[1]), pair[0]);
             assert_eq!(pair[1].worst(pair[0]), pair[0]);
@@ -145,14 +147,34 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_gate_exits_130_even_with_a_violation_and_an_empty_one_4() {
+    fn an_interrupted_gate_exits_130_even_with_a_violation() {
         let mut report = GateReport::new(vec!["p".into()], 3);
-        assert_eq!(Exit::from(&report), Exit::Nothing);
         report.seeds_run = 1;
         report.verdict = Verdict::Violation;
         assert_eq!(Exit::from(&report), Exit::Violated);
         report.interrupted = true;
         assert_eq!(Exit::from(&report), Exit::Interrupted);
+    }
+
+    #[test]
+    fn a_gate_exits_4_only_when_nothing_was_selected() {
+        let empty = GateReport::new(vec!["p".into()], 0);
+        assert_eq!(Exit::from(&empty), Exit::Nothing);
+        let mut with_a_plan = empty.clone();
+        with_a_plan.add_past(1, Vec::new());
+        assert_eq!(Exit::from(&with_a_plan), Exit::Held);
+        let mut with_a_broken_plan = empty.clone();
+        with_a_broken_plan.add_past(1, vec![Violation { property: "durable".into(), ..Violation::default() }]);
+        assert_eq!(Exit::from(&with_a_broken_plan), Exit::Violated);
+        let mut out_of_time = GateReport::new(vec!["p".into()], 5);
+        out_of_time.inconclusive("0 of 5 seeds ran before the time budget ended");
+        assert_eq!(Exit::from(&out_of_time), Exit::Inconclusive);
+        let mut merged = empty.clone();
+        merged.inconclusive("these shards are missing: 1/2");
+        assert_eq!(Exit::from(&merged), Exit::Inconclusive);
+        let mut stopped = empty;
+        stopped.interrupted = true;
+        assert_eq!(Exit::from(&stopped), Exit::Interrupted);
     }
 
     #[test]

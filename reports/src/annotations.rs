@@ -16,7 +16,7 @@ pub fn lines(report: &GateReport) -> Vec<String> {
         } else {
             format!("\nreproduce: {}", violation.reproduce)
         };
-        command("error", &title, &format!("seed {}: {}{back}", violation.seed, violation.message))
+        command("error", &title, &format!("{}: {}{back}", violation.run(), violation.message))
     });
     let level = if report.verdict == Verdict::Inconclusive { "error" } else { "warning" };
     let reasons = report.reasons.iter().map(|reason| command(level, "the gate is inconclusive", reason));
@@ -54,6 +54,14 @@ mod tests {
              reproduce: segno repro runs/20261121-031007-gate/7312.plan.toml"
         );
         assert!(lines.iter().all(|line| !line.contains('\n')));
+    }
+
+    #[test]
+    fn what_a_plan_of_the_corpus_broke_is_no_seeds() {
+        let mut report = sample::violated();
+        report.violations[0].past = "torn-tail".into();
+        let lines = lines(&report);
+        assert!(lines[0].contains("::plan torn-tail of the corpus: row user-17"), "{}", lines[0]);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{Breakdown, FaultCount, PaneCounts, RecordCounts, SeedReport, Speed, Tier, Verdict, Violation};
 
 pub const SCHEMA: &str = "segno.gate/1";
+/// The property of a plan that gave two traces.
+pub const DETERMINISTIC: &str = "deterministic";
 
 /// The result of a campaign. Sums over seeds; every sum counts each (pipeline, seed) once, doubled runs left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,8 +174,10 @@ impl GateReport {
     /// Plans of past failures ran before the seeds, and what they break stands before what the seeds break.
     pub fn add_past(&mut self, plans: u64, found: Vec<Violation>) {
         self.corpus_plans += plans;
-        if !found.is_empty() {
-            self.verdict = self.verdict.max(Verdict::Violation);
+        for violation in &found {
+            let two_traces = violation.property == DETERMINISTIC;
+            let verdict = if two_traces { Verdict::Nondeterministic } else { Verdict::Violation };
+            self.verdict = self.verdict.max(verdict);
             self.failure_rate_below = None;
         }
         self.violations.splice(0..0, found);
@@ -211,6 +215,18 @@ impl GateReport {
         self.corpus_plans += shard.corpus_plans;
         self.interrupted |= shard.interrupted;
         self.verdict = self.verdict.max(shard.verdict);
+    }
+
+    /// Nothing was selected: no seed was asked, no plan of the corpus ran, and nothing else is to be said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.verdict == Verdict::Pass && self.seeds_asked == 0 && self.corpus_plans == 0 && !self.interrupted
+    }
+
+    /// What stands before the sentence of the verdict: that nothing broke in nothing is no pass.
+    #[must_use]
+    pub fn heading(&self) -> &'static str {
+        if self.is_empty() { "nothing" } else { self.verdict.name() }
     }
 
     /// Fills in what the whole supports; call once, at the end.
@@ -256,6 +272,17 @@ mod tests {
         report.finish();
         assert_eq!(report.verdict, Verdict::Violation);
         assert_eq!(report.failure_rate_below, None);
+    }
+
+    #[test]
+    fn a_plan_of_the_corpus_with_two_traces_makes_the_campaign_nondeterministic() {
+        let broken = |property: &str| Violation { property: property.into(), past: "torn".into(), ..Violation::default() };
+        let mut report = GateReport::new(vec!["p".into()], 0);
+        report.add_past(1, vec![broken("durable")]);
+        assert_eq!(report.verdict, Verdict::Violation);
+        report.add_past(1, vec![broken("durable"), broken(DETERMINISTIC)]);
+        assert_eq!((report.verdict, report.corpus_plans), (Verdict::Nondeterministic, 2));
+        assert!(crate::text::gate_sentence(&report).starts_with("1 plan gave two traces"));
     }
 
     #[test]

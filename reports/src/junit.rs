@@ -10,12 +10,12 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
 
 use crate::breakdown::Part;
+use crate::gate::DETERMINISTIC;
 use crate::text;
 use crate::{GateReport, Violation};
 
 /// Every seed is asked whether it panicked; no check counts that.
 const NO_PANIC: &str = "no-panic";
-const DETERMINISTIC: &str = "deterministic";
 
 /// The document.
 pub fn document(report: &GateReport) -> String {
@@ -78,9 +78,13 @@ fn suite(report: &GateReport, pipeline: &str, part: &Part) -> TestSuite {
 fn campaign(report: &GateReport) -> TestSuite {
     let mut suite = TestSuite::new("campaign");
     let mut status = TestCaseStatus::success();
+    let asked = report.shard.is_none() && report.campaign.as_ref().is_some_and(|campaign| campaign.whole);
     if !report.reasons.is_empty() {
         status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status.set_type("inconclusive").set_message(XmlString::new(report.reasons.join("; ")));
+    } else if !asked {
+        status = TestCaseStatus::skipped();
+        status.set_message("asked of the default gate alone");
     }
     let mut case = TestCase::new("everything-was-tried", status);
     case.set_classname("campaign");
@@ -117,17 +121,25 @@ fn headline(first: &Violation, violations: usize) -> String {
         1 => String::new(),
         more => format!(" (and {} more)", more - 1),
     };
-    format!("seed {}: {}{more}", first.seed, first.message)
+    format!("{}: {}{more}", first.run(), first.message)
 }
 
 fn add_ways_back(case: &mut TestCase, broken: &[&Violation]) {
     if broken.is_empty() {
         return;
     }
-    let alike = broken.iter().flat_map(|violation| violation.seeds.iter().copied().chain([violation.seed]));
+    let of_seeds = broken.iter().filter(|violation| violation.past.is_empty());
+    let alike = of_seeds.flat_map(|violation| violation.seeds.iter().copied().chain([violation.seed]));
     let seeds: BTreeSet<u64> = alike.collect();
-    let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
-    case.add_property(property("failing-seeds", seeds.join(" ")));
+    if !seeds.is_empty() {
+        let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
+        case.add_property(property("failing-seeds", seeds.join(" ")));
+    }
+    let plans: BTreeSet<&str> = broken.iter().map(|violation| violation.past.as_str()).collect();
+    let plans: Vec<&str> = plans.into_iter().filter(|past| !past.is_empty()).collect();
+    if !plans.is_empty() {
+        case.add_property(property("failing-corpus-plans", plans.join(" ")));
+    }
     for violation in broken {
         case.add_property(property("reproduce", &violation.reproduce));
     }
@@ -150,6 +162,35 @@ mod tests {
     #[test]
     fn a_violation_fails_its_case_with_seeds_and_the_way_back() {
         insta::assert_snapshot!("junit-violation", document(&sample::violated()));
+    }
+
+    #[test]
+    fn that_everything_was_tried_is_claimed_only_where_it_was_asked() {
+        let case = |report: &GateReport| {
+            let xml = document(report);
+            let from = xml.find("<testcase name=\"everything-was-tried\"").expect("a case for it");
+            let to = from + xml[from..].find("</testcase>").expect("its end");
+            xml[from..to].to_owned()
+        };
+        let mut report = sample::pass();
+        assert!(!case(&report).contains("<skipped"));
+        report.shard = Some("1/2".into());
+        assert!(case(&report).contains("<skipped message=\"asked of the default gate alone\""), "{}", case(&report));
+        report.shard = None;
+        report.campaign.as_mut().expect("a campaign").whole = false;
+        assert!(case(&report).contains("<skipped"), "one pipeline, one tier, or a few seeds");
+        report.inconclusive("1 of 2 seeds ran before the time budget ended");
+        assert!(case(&report).contains("<failure"), "what was asked for and not run is said");
+    }
+
+    #[test]
+    fn what_a_plan_of_the_corpus_broke_is_no_failing_seed() {
+        let mut report = sample::violated();
+        report.violations[0].past = "torn-tail".into();
+        let xml = document(&report);
+        assert!(xml.contains("message=\"plan torn-tail of the corpus: row user-17"), "{xml}");
+        assert!(xml.contains("name=\"failing-corpus-plans\" value=\"torn-tail\""), "{xml}");
+        assert!(!xml.contains("failing-seeds") && !xml.contains("seed 7312:"), "{xml}");
     }
 
     #[test]

@@ -19,11 +19,11 @@ pub fn summary(report: &GateReport, next: &str) -> String {
 
 fn write(page: &mut String, report: &GateReport, next: &str) -> std::fmt::Result {
     let sign = match report.verdict {
-        Verdict::Pass => "✅",
-        Verdict::Inconclusive => "⚠️",
+        Verdict::Pass if !report.is_empty() => "✅",
+        Verdict::Pass | Verdict::Inconclusive => "⚠️",
         Verdict::Violation | Verdict::Nondeterministic => "❌",
     };
-    writeln!(page, "## {sign} segno gate: {}\n", report.verdict)?;
+    writeln!(page, "## {sign} segno gate: {}\n", report.heading())?;
     writeln!(page, "{}.\n", capital(&gate_sentence(report)))?;
     for reason in &report.reasons {
         writeln!(page, "- {}", escape(reason))?;

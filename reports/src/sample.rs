@@ -2,7 +2,7 @@
 
 use crate::story::{Lane, Mark, MarkKind, PhaseSpan, Shrunk, Span, SpanKind};
 use crate::{
-    Cause, FaultCount, FirstDifference, GateReport, PaneCounts, RecordCounts, Row, SeedReport, Story, Tier, Verdict,
+    Campaign, Cause, FaultCount, FirstDifference, GateReport, PaneCounts, RecordCounts, Row, SeedReport, Story, Tier, Verdict,
     Violation,
 };
 
@@ -77,6 +77,7 @@ pub fn pass() -> GateReport {
     report.add(&seed("clickstream-minutes", 0, Tier::Race));
     report.add(&seed("clickstream-sessions", 1, Tier::Soak));
     report.add_doubled(None);
+    report.campaign = Some(Campaign { pipelines: report.pipelines.clone(), whole: true, ..Campaign::default() });
     report.wall_ms = 41_200;
     report.run_dir = RUN_DIR.into();
     report.finish();

@@ -3,11 +3,12 @@
 //! The text carries ANSI colours on a few words; who prints it strips them where they are not wanted. Virtual and wall
 //! time never share a column.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::gate::DETERMINISTIC;
 use crate::{
     Cause, FaultCount, FirstDifference, GateReport, ReproReport, Row, ShrinkReport, Speed, Verdict, Violation,
 };
@@ -19,7 +20,8 @@ const SEEDS_SHOWN: usize = 8;
 
 /// The report of a campaign. `next` is the command to type now.
 pub fn gate(report: &GateReport, next: &str) -> String {
-    let mut text = format!("{}  {}\n", badge(report.verdict), gate_sentence(report));
+    let badge = if report.is_empty() { report.heading().to_uppercase() } else { badge(report.verdict) };
+    let mut text = format!("{badge}  {}\n", gate_sentence(report));
     for reason in &report.reasons {
         writeln!(text, "  - {reason}").expect("a string takes everything");
     }
@@ -287,21 +289,39 @@ pub(crate) fn badge(verdict: Verdict) -> String {
 
 pub(crate) fn gate_sentence(report: &GateReport) -> String {
     let seeds = plural(report.seeds_run as usize, "seed");
-    let runs = format!("{seeds} of {}", plural(report.pipelines.len(), "pipeline"));
+    let runs = match (report.seeds_run, report.corpus_plans) {
+        (0, 1..) => format!("{} of the corpus", plural(report.corpus_plans as usize, "plan")),
+        _ => format!("{seeds} of {}", plural(report.pipelines.len(), "pipeline")),
+    };
     match report.verdict {
+        Verdict::Pass if report.is_empty() => match &report.shard {
+            Some(shard) => format!("no seed and no plan falls to shard {shard}"),
+            None => "no seed was selected to run".to_owned(),
+        },
         Verdict::Pass => format!("every property held in {runs}"),
         Verdict::Inconclusive if report.interrupted => format!("interrupted; no property was violated in {runs}"),
         Verdict::Inconclusive => format!("no property was violated in {runs}, and not all was tried"),
         Verdict::Violation => {
-            let properties: std::collections::BTreeSet<&str> =
+            let properties: BTreeSet<&str> =
                 report.violations.iter().map(|violation| violation.property.as_str()).collect();
             let properties: Vec<&str> = properties.into_iter().collect();
-            format!("{} of {seeds} broke: {}", count(report.seeds_failed), properties.join(", "))
+            let plans: BTreeSet<&str> = report.violations.iter().map(|violation| violation.past.as_str()).collect();
+            let plans = plans.iter().filter(|past| !past.is_empty()).count();
+            let broke = match (report.seeds_failed, plans) {
+                (0, 1..) => format!("{} of the corpus", plural(plans, "plan")),
+                (failed, 0) => format!("{} of {seeds}", count(failed)),
+                (failed, plans) => {
+                    format!("{} of {seeds} and {} of the corpus", count(failed), plural(plans, "plan"))
+                }
+            };
+            format!("{broke} broke: {}", properties.join(", "))
         }
         Verdict::Nondeterministic => {
+            let parted = report.violations.iter().filter(|violation| violation.property == DETERMINISTIC);
+            let of_corpus = parted.filter(|violation| !violation.past.is_empty());
             format!(
                 "{} gave two traces: no other result of this build can be trusted",
-                plural(report.determinism.mismatches as usize, "plan")
+                plural(report.determinism.mismatches as usize + of_corpus.count(), "plan")
             )
         }
     }
@@ -478,6 +498,25 @@ mod tests {
         let text = plain(&gate(&report, "segno gate"));
         assert!(text.starts_with("INCONCLUSIVE  no property was violated in 0 seeds of 1 pipeline"), "{text}");
         assert!(text.contains("0 of 150: 0 race"), "{text}");
+    }
+
+    #[test]
+    fn a_gate_without_seeds_passes_only_what_it_ran() {
+        let mut report = GateReport::new(vec!["clickstream-sessions".into()], 0);
+        report.shard = Some("3/9".into());
+        report.finish();
+        let text = plain(&gate(&report, "segno gate"));
+        assert!(text.starts_with("NOTHING  no seed and no plan falls to shard 3/9\n"), "{text}");
+        report.add_past(2, Vec::new());
+        let text = plain(&gate(&report, "segno gate"));
+        assert!(text.starts_with("PASS  every property held in 2 plans of the corpus\n"), "{text}");
+        let broken = Violation { property: "durable".into(), past: "torn".into(), ..Violation::default() };
+        report.add_past(0, vec![broken]);
+        let text = plain(&gate(&report, "segno gate"));
+        assert!(text.starts_with("VIOLATION  1 plan of the corpus broke: durable\n"), "{text}");
+        (report.seeds_run, report.seeds_failed) = (4, 1);
+        let text = plain(&gate(&report, "segno gate"));
+        assert!(text.starts_with("VIOLATION  1 of 4 seeds and 1 plan of the corpus broke: durable\n"), "{text}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ const COUNT_DEFAULT: u64 = 150;
 const BUDGET_DEFAULT: Duration = Duration::from_secs(55);
 /// A seed that takes this long on the wall counts as hanging.
 const SEED_LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 180 } else { 30 });
-/// One seed in twenty runs twice, in two processes.
+/// One seed in twenty of each pipeline runs twice, in two processes.
 const DOUBLE_EVERY: usize = 20;
 
 /// Runs many seeds in the simulator and says whether every property held.
@@ -177,7 +177,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     progress.finish();
     report.add_past(past_plans, past_failures);
     sim::shrink::shrink_failures(&mut report, &pipelines::all(), &how, &stop, &mut |violation| {
-        output::note(format_args!("shrinking {} of seed {}", violation.property, violation.seed));
+        output::note(format_args!("shrinking {} of {}", violation.property, violation.run()));
     });
     conclude(&args, report, &settings.out_dir)
 }

@@ -42,7 +42,7 @@ pub fn page(page: &Page<'_>) -> String {
 
 fn write(html: &mut String, page: &Page<'_>) -> Result {
     let report = page.report;
-    let verdict = report.verdict.name();
+    let verdict = report.heading();
     write!(
         html,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
@@ -71,7 +71,7 @@ fn header(html: &mut String, page: &Page<'_>) -> Result {
     writeln!(
         html,
         "<h1><span class=\"badge\">{}</span> {}.</h1>",
-        report.verdict.name(),
+        report.heading(),
         Text(&capital(&gate_sentence(report)))
     )?;
     if !report.reasons.is_empty() {

@@ -89,7 +89,7 @@ fn causes(violations: &[Violation]) -> Vec<usize> {
     let (mut seeds, mut groups) = (BTreeSet::new(), BTreeSet::new());
     order.retain(|index| {
         let violation = &violations[*index];
-        let first_of_seed = seeds.insert((violation.pipeline.clone(), violation.seed));
+        let first_of_seed = seeds.insert((violation.pipeline.clone(), violation.run()));
         groups.insert(violation.group()) && first_of_seed
     });
     order
