@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use benches::plan::WrongOutput;
 use engine::stream::worker::{SpreadError, TaskError};
-use reports::{GateReport, ReproReport, Verdict};
+use reports::{GateReport, ReproReport, ShrinkReport, Verdict};
 
 /// What a command came to. Ordered as [`Exit::worst`] prefers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,13 @@ impl From<&GateReport> for Exit {
 impl From<&ReproReport> for Exit {
     fn from(report: &ReproReport) -> Exit {
         report.verdict.into()
+    }
+}
+
+impl From<&ShrinkReport> for Exit {
+    fn from(report: &ShrinkReport) -> Exit {
+        let interrupted = if report.interrupted { Exit::Interrupted } else { Exit::Held };
+        Exit::from(report.verdict).worst(interrupted)
     }
 }
 

@@ -10,7 +10,7 @@ pub const SCHEMA: &str = "segno.shrink/1";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShrinkReport {
     pub schema: String,
-    /// Of the plan that was given: `pass` when there was nothing to shrink.
+    /// Of the plan that was given: `pass` when there was nothing to shrink, `inconclusive` when it had not run to its end.
     pub verdict: Verdict,
     pub pipeline: String,
     pub seed: u64,
@@ -27,9 +27,12 @@ pub struct ShrinkReport {
     pub size: Option<Shrunk>,
     /// A whole round took nothing away: more time would not help.
     pub settled: bool,
+    /// It was stopped before its time was up: what is there is what had been done.
+    #[serde(default)]
+    pub interrupted: bool,
     pub budget_ms: u64,
     pub wall_ms: u64,
-    /// Of the run of the plan that is left.
+    /// Of the run of the plan that is left; of the plan that was given, where nothing became of it.
     #[serde(default)]
     pub violations: Vec<Violation>,
 }

@@ -179,6 +179,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     sim::shrink::shrink_failures(&mut report, &pipelines::all(), &how, &stop, &mut |violation| {
         output::note(format_args!("shrinking {} of {}", violation.property, violation.run()));
     });
+    if report.interrupted && report.seeds_run == report.seeds_asked {
+        let dir = settings.out_dir.display();
+        output::note(format_args!("failures may be larger than they have to be: segno gate --resume {dir} goes on"));
+    }
     conclude(&args, report, &settings.out_dir)
 }
 

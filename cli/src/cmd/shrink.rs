@@ -4,11 +4,14 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use reports::{SeedReport, ShrinkReport, Verdict, text};
+use reports::{SeedReport, ShrinkReport, Verdict, Violation, text};
+use sim::plan::Plan;
 use sim::shrink::{self, Processes, Settings};
+use sim::workload::Workload;
 
 use super::repro;
 use crate::exit::{Exit, Usage};
@@ -57,51 +60,8 @@ Examples:
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     args.mutant.apply()?;
-    let started = Instant::now();
-    let (workload, plan) = repro::read(&args.plan)?;
     let settings = settings(args.jobs, args.budget, &args.mutant)?;
-    let first = shrink::run_once(&settings, &plan, CANDIDATE_LIMIT).ok_or_else(|| {
-        let limit = CANDIDATE_LIMIT.as_secs();
-        let path = args.plan.display();
-        Usage(format!("{path}: its process died, or took more than {limit} s; `segno repro {path}` shows it"))
-    })?;
-    let mut report = ShrinkReport {
-        schema: reports::shrink::SCHEMA.to_owned(),
-        verdict: first.verdict,
-        pipeline: plan.pipeline.clone(),
-        seed: plan.seed,
-        tier: plan.tier.to_string(),
-        plan: args.plan.display().to_string(),
-        shrunk_plan: String::new(),
-        fingerprint: String::new(),
-        size: None,
-        settled: false,
-        budget_ms: millis(args.budget),
-        wall_ms: 0,
-        violations: Vec::new(),
-    };
-    if let Some(violation) = first.violations.first() {
-        report.fingerprint = violation.fingerprint();
-        let stop = interrupt::flag();
-        output::note(format_args!("shrinking for at most {}", text::duration(millis(args.budget))));
-        let mut oracle = Processes::new(&settings, &report.fingerprint, &stop);
-        let found = shrink::shrink(&*workload, &plan, &mut oracle);
-        let outcome = found.with_context(|| format!("{} did not break the same again", args.plan.display()))?;
-        let outcome = shrink::told(&settings, outcome);
-        let path = args.out.clone().unwrap_or_else(|| beside(&args.plan));
-        let header = shrink::header(&outcome, &report.fingerprint);
-        std::fs::write(&path, header + &outcome.plan.to_toml())
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        report.shrunk_plan = path.display().to_string();
-        report.violations = told(outcome.report, &report);
-        for violation in &mut report.violations {
-            violation.reproduce += &args.mutant.suffix();
-            violation.shrunk = Some(outcome.size);
-        }
-        report.size = Some(outcome.size);
-        report.settled = outcome.settled;
-    }
-    report.wall_ms = millis(started.elapsed());
+    let report = shrunk(&args, &settings, &interrupt::flag())?;
     let next = match report.shrunk_plan.as_str() {
         "" => String::new(),
         path => format!("segno repro {path}{}", args.mutant.suffix()),
@@ -111,17 +71,93 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     } else {
         output::text(&text::shrink(&report, &next))?;
     }
-    Ok(Exit::from(match report.verdict {
-        Verdict::Pass => Verdict::Pass,
-        _ => Verdict::Violation,
-    }))
+    Ok(Exit::from(&report))
+}
+
+/// Runs the plan, and makes it smaller if it breaks something, until the budget ends or `stop` is set.
+fn shrunk(args: &Args, settings: &Settings, stop: &AtomicBool) -> anyhow::Result<ShrinkReport> {
+    let started = Instant::now();
+    let (workload, plan) = repro::read(&args.plan)?;
+    let mut report = ShrinkReport {
+        schema: reports::shrink::SCHEMA.to_owned(),
+        verdict: Verdict::Inconclusive,
+        pipeline: plan.pipeline.clone(),
+        seed: plan.seed,
+        tier: plan.tier.to_string(),
+        plan: args.plan.display().to_string(),
+        shrunk_plan: String::new(),
+        fingerprint: String::new(),
+        size: None,
+        settled: false,
+        interrupted: false,
+        budget_ms: millis(args.budget),
+        wall_ms: 0,
+        violations: Vec::new(),
+    };
+    let path = args.plan.display();
+    match shrink::run_once(settings, &plan, CANDIDATE_LIMIT, stop) {
+        Some(first) => {
+            // One plan with two traces is not this command's to find: whatever broke is a violation.
+            report.verdict = if first.verdict == Verdict::Pass { Verdict::Pass } else { Verdict::Violation };
+            if let Some(violation) = first.violations.into_iter().next() {
+                smaller(&mut report, args, settings, (&*workload, &plan), violation, stop)?;
+            }
+        }
+        None if stop.load(Ordering::Relaxed) => {}
+        None => {
+            let limit = CANDIDATE_LIMIT.as_secs();
+            let problem = format!("its process died, or took more than {limit} s; `segno repro {path}` shows it");
+            return Err(Usage(format!("{path}: {problem}")).into());
+        }
+    }
+    for violation in &mut report.violations {
+        violation.reproduce += &args.mutant.suffix();
+    }
+    report.interrupted = report.verdict != Verdict::Pass && stop.load(Ordering::Relaxed);
+    report.wall_ms = millis(started.elapsed());
+    Ok(report)
+}
+
+/// Writes the smallest plan that breaks as `violation` does. Stopped before there was one, the report has the violation.
+fn smaller(
+    report: &mut ShrinkReport,
+    args: &Args,
+    settings: &Settings,
+    (workload, plan): (&dyn Workload, &Plan),
+    violation: Violation,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    report.fingerprint = violation.fingerprint();
+    output::note(format_args!("shrinking for at most {}", text::duration(millis(args.budget))));
+    let mut oracle = Processes::new(settings, &report.fingerprint, stop);
+    let Some(outcome) = shrink::shrink(workload, plan, &mut oracle) else {
+        if stop.load(Ordering::Relaxed) {
+            let reproduce = format!("segno repro {}", report.plan);
+            report.violations = vec![Violation { plan: report.plan.clone(), reproduce, ..violation }];
+            return Ok(());
+        }
+        anyhow::bail!("{} did not break the same again", args.plan.display());
+    };
+    let outcome = shrink::told(settings, outcome, stop);
+    let path = args.out.clone().unwrap_or_else(|| beside(&args.plan));
+    let header = shrink::header(&outcome, &report.fingerprint);
+    std::fs::write(&path, header + &outcome.plan.to_toml())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    report.shrunk_plan = path.display().to_string();
+    report.size = Some(outcome.size);
+    report.settled = outcome.settled;
+    report.violations = told(outcome.report, report);
+    for violation in &mut report.violations {
+        violation.shrunk = Some(outcome.size);
+    }
+    Ok(())
 }
 
 /// Of the violations of the shrunk plan the one that was asked for.
-fn told(run: SeedReport, report: &ShrinkReport) -> Vec<reports::Violation> {
+fn told(run: SeedReport, report: &ShrinkReport) -> Vec<Violation> {
     let same = run.violations.into_iter().find(|violation| violation.fingerprint() == report.fingerprint);
     let reproduce = format!("segno repro {}", report.shrunk_plan);
-    same.map(|same| reports::Violation { plan: report.shrunk_plan.clone(), reproduce, ..same }).into_iter().collect()
+    same.map(|same| Violation { plan: report.shrunk_plan.clone(), reproduce, ..same }).into_iter().collect()
 }
 
 /// How candidates are run by this program.
@@ -152,6 +188,56 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is left of `segno shrink` when Ctrl-C comes while its seed workers, which are this shell script, have come to
+    /// `sleep 100`. `$answer` is a violation, and `$once` a file that is not there yet.
+    fn interrupted(script: &str) -> (ShrinkReport, bool) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let workload = crate::pipelines::one("clickstream-minutes").expect("a built-in pipeline");
+        let plan = Plan::draw(&*workload, 3, None);
+        let path = dir.path().join("3.plan.toml");
+        std::fs::write(&path, plan.to_toml()).expect("a file in it");
+        let broken = SeedReport::broken(plan.pipeline.clone(), plan.seed, plan.tier, "durable", "it broke");
+        let answer = serde_json::to_string(&broken).expect("plain data");
+        let once = dir.path().join("once");
+        let script = format!("answer='{answer}'; once={}; {script}", once.display());
+        let mutant = Choice::default();
+        let minute = Duration::from_secs(60);
+        let args = Args { plan: path, budget: minute, out: None, jobs: NonZeroUsize::new(1), mutant, json: false };
+        let settings = Settings {
+            worker: ["sh", "-c", &script].map(str::to_owned).to_vec(),
+            worker_env: Vec::new(),
+            jobs: 1,
+            budget: minute,
+            candidate_limit: minute,
+        };
+        let stop = AtomicBool::new(false);
+        let report = std::thread::scope(|scope| {
+            let running = scope.spawn(|| shrunk(&args, &settings, &stop));
+            std::thread::sleep(Duration::from_secs(1));
+            stop.store(true, Ordering::Relaxed);
+            running.join().expect("no panic").expect("a report")
+        });
+        let written = dir.path().join("3.shrunk.plan.toml").is_file();
+        (report, written)
+    }
+
+    #[test]
+    fn who_stops_it_gets_what_was_done_and_exit_130() {
+        let (report, written) = interrupted("exec sleep 100");
+        assert_eq!((report.verdict, written, Exit::from(&report)), (Verdict::Inconclusive, false, Exit::Interrupted));
+        assert!(text::plain(&text::shrink(&report, "")).starts_with("INCONCLUSIVE  interrupted before anything was made"));
+
+        let (report, written) =
+            interrupted("[ -e $once ] && exec sleep 100; touch $once; read -r line; echo \"$answer\"; read -r line");
+        assert_eq!((report.verdict, written, Exit::from(&report)), (Verdict::Violation, false, Exit::Interrupted));
+        assert_eq!(report.violations[0].reproduce, format!("segno repro {}", report.plan));
+
+        let (report, written) = interrupted("read -r line; echo \"$answer\"; read -r line; exec sleep 100");
+        assert_eq!((report.verdict, written, Exit::from(&report)), (Verdict::Violation, true, Exit::Interrupted));
+        assert_eq!(report.violations[0].plan, report.shrunk_plan);
+        assert!(text::plain(&text::shrink(&report, "")).starts_with("VIOLATION  shrunk until it was interrupted"));
+    }
 
     #[test]
     fn a_shrunk_plan_lies_beside_its_plan() {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use reports::gate::DETERMINISTIC;
 use reports::{GateReport, Violation, timeline};
 
 use super::{Outcome, Processes, Settings, header, shrink, told};
@@ -18,7 +19,8 @@ use crate::checks;
 use crate::plan::Plan;
 use crate::workload::Workload;
 
-/// Shrinks within the budget of `settings`, shared among the causes. `said` hears what is being shrunk.
+/// Shrinks within the budget of `settings`, shared among the causes. `said` hears what is being shrunk. `stop` set ends it,
+/// and the report says that it was interrupted.
 pub fn shrink_failures(
     report: &mut GateReport,
     workloads: &[Arc<dyn Workload>],
@@ -31,7 +33,7 @@ pub fn shrink_failures(
     for (done, index) in causes.iter().enumerate() {
         let left = ends.saturating_duration_since(Instant::now());
         if left.is_zero() || stop.load(Ordering::Relaxed) {
-            return;
+            break;
         }
         let share = Settings { budget: left / (causes.len() - done) as u32, ..settings.clone() };
         let violation = &mut report.violations[*index];
@@ -51,6 +53,7 @@ pub fn shrink_failures(
             retell(violation, &outcome);
         }
     }
+    report.interrupted |= !causes.is_empty() && stop.load(Ordering::Relaxed);
 }
 
 /// The violation tells the story of the smaller plan: fewer events, and every one of them matters.
@@ -83,7 +86,7 @@ fn causes(violations: &[Violation]) -> Vec<usize> {
         checks.map_or(0, |place| place + 1)
     };
     let mut order: Vec<usize> = (0..violations.len())
-        .filter(|index| !violations[*index].plan.is_empty() && violations[*index].property != "deterministic")
+        .filter(|index| !violations[*index].plan.is_empty() && violations[*index].property != DETERMINISTIC)
         .collect();
     order.sort_by_key(|index| (rank(&violations[*index]), *index));
     let (mut seeds, mut groups) = (BTreeSet::new(), BTreeSet::new());
@@ -105,12 +108,35 @@ fn shrunk(
     let plan = Plan::parse(&std::fs::read_to_string(Path::new(&violation.plan)).ok()?).ok()?;
     let fingerprint = violation.fingerprint();
     let outcome = shrink(&**workload, &plan, &mut Processes::new(settings, &fingerprint, stop))?;
-    Some(told(settings, outcome))
+    Some(told(settings, outcome, stop))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn who_stops_it_while_failures_are_made_smaller_gets_a_report_that_was_interrupted() {
+        let settings = Settings {
+            worker: vec!["true".into()],
+            worker_env: Vec::new(),
+            jobs: 1,
+            budget: Duration::from_secs(30),
+            candidate_limit: Duration::from_secs(30),
+        };
+        let interrupted = |stop: bool, plan: Option<&str>| {
+            let mut report = GateReport::new(vec!["p".into()], 1);
+            let broken = |plan: &str| Violation { property: "durable".into(), plan: plan.into(), ..Violation::default() };
+            report.violations.extend(plan.map(broken));
+            shrink_failures(&mut report, &[], &settings, &AtomicBool::new(stop), &mut |_| {});
+            report.interrupted
+        };
+        assert!(interrupted(true, Some("7.plan.toml")));
+        assert!(!interrupted(false, Some("7.plan.toml")));
+        assert!(!interrupted(true, None), "there was nothing left to do");
+    }
 
     #[test]
     fn of_each_seed_the_cause_is_shrunk_and_each_failure_once() {

@@ -15,6 +15,8 @@ mod lists;
 mod passes;
 mod runner;
 
+use std::sync::atomic::AtomicBool;
+
 use reports::story::Shrunk;
 use reports::{SeedReport, Violation};
 
@@ -85,9 +87,9 @@ pub fn shrink(workload: &dyn Workload, plan: &Plan, oracle: &mut dyn Oracle) -> 
     Some(Outcome { plan: best.plan, report: best.report, size, settled })
 }
 
-/// The outcome with the story of its run, which is run once more for it.
-pub fn told(settings: &Settings, outcome: Outcome) -> Outcome {
-    match run_once(settings, &outcome.plan, settings.candidate_limit) {
+/// The outcome with the story of its run, which is run once more for it unless `stop` is set.
+pub fn told(settings: &Settings, outcome: Outcome, stop: &AtomicBool) -> Outcome {
+    match run_once(settings, &outcome.plan, settings.candidate_limit, stop) {
         Some(report) if report.trace_hash == outcome.report.trace_hash => Outcome { report, ..outcome },
         // The story is left out rather than told of another run.
         _ => outcome,

@@ -129,9 +129,10 @@ fn keep(step: &Mutex<Step<'_>>, index: usize, plan: &Plan, report: SeedReport, f
     true
 }
 
-/// The report of one run of `plan` with its story, in a process of its own. `None` when the process died or took too long.
-pub fn run_once(settings: &Settings, plan: &Plan, limit: Duration) -> Option<SeedReport> {
-    run(settings, &mut None, plan, limit, true, &|| false)
+/// The report of one run of `plan` with its story, in a process of its own. `None` when the process died or took too long,
+/// or `stop` was set before it ended.
+pub fn run_once(settings: &Settings, plan: &Plan, limit: Duration, stop: &AtomicBool) -> Option<SeedReport> {
+    run(settings, &mut None, plan, limit, true, &|| stop.load(Ordering::Relaxed))
 }
 
 /// Whether a violation of this fingerprint is among those of the report.
