@@ -3,7 +3,7 @@
 
 use reports::{SeedReport, Violation};
 
-pub const NAME: &str = "deterministic";
+pub use reports::gate::DETERMINISTIC as NAME;
 
 /// What two runs of one plan differ in; `None` when nothing. Wall time is not part of a run.
 pub fn compare(first: &SeedReport, second: &SeedReport) -> Option<Violation> {
