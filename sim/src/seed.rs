@@ -43,6 +43,8 @@ pub struct Run {
     pub report: SeedReport,
     /// With [`RunOptions::keep_trace`].
     pub trace: Option<String>,
+    /// [`RunOptions::until_ms`] ended it, and nothing was checked.
+    pub cut_off: bool,
 }
 
 /// Runs a plan and judges it.
@@ -61,12 +63,12 @@ pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) 
     PANIC.with_borrow_mut(|panic| *panic = Some(String::new()));
     let outcome = catch_unwind(AssertUnwindSafe(|| run(workload, plan, options, &trace)));
     let said = PANIC.with_borrow_mut(Option::take).unwrap_or_default();
-    let mut report = outcome.unwrap_or_else(|payload| {
+    let (mut report, cut_off) = outcome.unwrap_or_else(|payload| {
         let said = if said.is_empty() { message_of(&*payload) } else { said };
         let mut report = SeedReport::empty(plan.pipeline.clone(), plan.seed, plan.tier);
         report.steps = trace.step();
         report.violations = vec![judged(plan, Violation::new("no-panic", said))];
-        report
+        (report, false)
     });
     report.trace_hash = trace.hash();
     report.virtual_ms = report.steps * plan.tick_ms();
@@ -76,10 +78,11 @@ pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) 
         // Once is enough: what comes after the first violation of a run has the same past.
         report.violations[0].story = report.story.as_deref().map_or_else(|| trace.story(), timeline::lines);
     }
-    Run { report, trace: trace.take_lines() }
+    Run { report, trace: trace.take_lines(), cut_off }
 }
 
-fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace) -> SeedReport {
+/// The report, and whether the caller's `until_ms` ended the run.
+fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace) -> (SeedReport, bool) {
     let mut report = SeedReport::empty(plan.pipeline.clone(), plan.seed, plan.tier);
     let events = plan.source_events(workload);
     let deployments = match workload.pipeline(&plan.shape) {
@@ -114,7 +117,8 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
         found.push(Violation::new("converges", format!("the software of a host ended: {error}")));
     }
     let case = Case::new(&evidence, workload, &plan.shape);
-    if !matches!(stopped, Err(Stop::Until)) {
+    let cut_off = matches!(stopped, Err(Stop::Until));
+    if !cut_off {
         // What an engine gave up on may have its cause in the log. That the run did not end has been said.
         let said = |found: &Violation| evidence.cut_short && found.property == "converges";
         found.extend(checks::run_case(&case).into_iter().filter(|found| !said(found)));
@@ -142,7 +146,7 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
         report.story = Some(Box::new(told(&world, plan, &case, &report)));
     }
     drop(ManuallyDrop::into_inner(world));
-    report
+    (report, cut_off)
 }
 
 /// The story of the run, and of its first violation if there is one.

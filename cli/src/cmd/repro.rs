@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::Context;
 use reports::{ReproReport, SeedReport, Verdict, perfetto, text, timeline};
 use sim::plan::Plan;
-use sim::seed::{self, RunOptions};
+use sim::seed::{self, Run, RunOptions};
 use sim::workload::Workload;
 
 use super::gate::TierChoice;
@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     perfetto: Option<PathBuf>,
 
-    /// Stop at this virtual millisecond, before any check
+    /// Stop at this virtual millisecond, before any check, if the run has not ended by then
     #[arg(long, value_name = "T")]
     until_ms: Option<u64>,
 
@@ -81,7 +81,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     let options = RunOptions { keep_trace: args.trace.is_some(), until_ms: args.until_ms, tell: true };
     let started = Instant::now();
-    let (mut report, trace) = run_or_panic(&*workload, &plan, options);
+    let Run { mut report, trace, cut_off } = run_or_panic(&*workload, &plan, options);
     report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if let (Some(path), Some(trace)) = (&args.trace, trace) {
         std::fs::write(path, trace).with_context(|| format!("cannot write {}", path.display()))?;
@@ -96,7 +96,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         violation.plan = args.plan.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     }
     let mut report = ReproReport::from(report);
-    if let Some(until_ms) = args.until_ms {
+    if let Some(until_ms) = args.until_ms.filter(|_| cut_off) {
         report.reasons.push(format!("it was stopped at {until_ms} ms of virtual time, before any check"));
         report.verdict = report.verdict.max(Verdict::Inconclusive);
         report.timeline =
@@ -135,7 +135,7 @@ pub fn read(path: &Path) -> anyhow::Result<(Arc<dyn Workload>, Plan)> {
 }
 
 /// Runs the plan; a panic in it is its violation, as it is in a campaign.
-fn run_or_panic(workload: &dyn Workload, plan: &Plan, options: RunOptions) -> (SeedReport, Option<String>) {
+fn run_or_panic(workload: &dyn Workload, plan: &Plan, options: RunOptions) -> Run {
     let said = Arc::new(Mutex::new(String::new()));
     let heard = said.clone();
     let print = std::panic::take_hook();
@@ -146,11 +146,11 @@ fn run_or_panic(workload: &dyn Workload, plan: &Plan, options: RunOptions) -> (S
     let ran = catch_unwind(AssertUnwindSafe(|| seed::run_plan_with(workload, plan, options)));
     let _ = std::panic::take_hook();
     match ran {
-        Ok(run) => (run.report, run.trace),
+        Ok(run) => run,
         Err(_) => {
             let said = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let report = SeedReport::broken(plan.pipeline.clone(), plan.seed, plan.tier, "no-panic", said);
-            (report, None)
+            Run { report, trace: None, cut_off: false }
         }
     }
 }
@@ -168,7 +168,15 @@ fn reproduce(args: &Args) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Repro {
+        #[command(flatten)]
+        args: Args,
+    }
 
     /// What `repro` says of seed 3's plan with one line of the file changed.
     fn refused(from: &str, to: &str) -> String {
@@ -193,6 +201,17 @@ mod tests {
         let error = run(args).expect_err("it cannot be run");
         assert!(error.is::<Usage>(), "{error:?} is not the caller's mistake");
         error.to_string()
+    }
+
+    #[test]
+    fn a_run_that_ends_before_it_would_be_stopped_was_checked() {
+        let until = |until_ms: u64| {
+            let plan = std::iter::once("repro").chain("--pipeline clickstream-minutes --seed 5 --until-ms".split(' '));
+            let args = Repro::parse_from(plan.map(str::to_owned).chain([until_ms.to_string()])).args;
+            run(args).expect("it runs")
+        };
+        assert_eq!(until(99_999_999), Exit::Held);
+        assert_eq!(until(100), Exit::Inconclusive);
     }
 
     #[test]
