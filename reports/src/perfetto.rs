@@ -4,7 +4,10 @@
 //! host; its threads are tracks: faults, commits, points, and whatever else happened. Watermarks are counters, one a
 //! task, in seconds after the first that was seen: an event time would not fit the axis.
 //!
-//! Invariant: no two spans of one track overlap, for viewers nest them by time alone. What overlaps gets a track more.
+//! Invariant: no two spans of one track overlap, for viewers nest them by time alone. What overlaps gets a track more, and
+//! what happened in one millisecond on one track stands a microsecond apart, in its order.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -26,6 +29,12 @@ pub fn trace(story: &Story) -> String {
     events.extend(track(RUN, EVENTS, "phases"));
     for phase in &story.phases {
         events.push(span(RUN, EVENTS, &phase.name, "phase", phase.from_ms, phase.to_ms, &json!({})));
+    }
+    // A property is judged when the run has ended.
+    if !story.property.is_empty() {
+        let args = detail(first_sentence(&story.message));
+        let kind = MarkKind::Violation.name();
+        events.push(instant(RUN, EVENTS, micros(story.virtual_ms), &story.property, kind, &args));
     }
     let marks = || story.lanes.iter().flat_map(|lane| &lane.marks);
     let watermarks = marks().filter(|mark| mark.kind == MarkKind::Watermark);
@@ -68,23 +77,25 @@ fn host(events: &mut Vec<Value>, pid: u64, lane: &Lane, zero_ms: i64) {
             SpanKind::Paused => "paused",
             SpanKind::Fault => "fault",
         };
-        let detail = json!({ "detail": fault.detail });
-        events.push(span(pid, FAULTS + place as u64, &fault.what, category, fault.from_ms, to_ms, &detail));
+        let args = detail(&fault.detail);
+        events.push(span(pid, FAULTS + place as u64, &fault.what, category, fault.from_ms, to_ms, &args));
     }
+    // Track → the millisecond of its last mark, and how many were in it before that one.
+    let mut last: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
     for mark in &lane.marks {
         let track = match mark.kind {
             MarkKind::Commit | MarkKind::Abort => COMMITS,
             MarkKind::Point => POINTS,
             _ => EVENTS,
         };
-        let ts = micros(mark.at_ms);
         let task = mark.task.as_deref().unwrap_or_default();
         match (mark.kind, mark.event_time_ms) {
             (MarkKind::Watermark, Some(at_ms)) => {
                 let seconds = (at_ms - zero_ms) as f64 / 1_000.0;
                 let name = format!("watermark {task}");
+                // Of the process: a thread would be one more track, without a name.
                 events.push(json!({
-                    "ph": "C", "pid": pid, "tid": thread(pid, 0), "ts": ts, "name": name.trim_end(), "args": { "s": seconds },
+                    "ph": "C", "pid": pid, "ts": micros(mark.at_ms), "name": name.trim_end(), "args": { "s": seconds },
                 }));
             }
             (kind, event_time_ms) => {
@@ -99,10 +110,13 @@ fn host(events: &mut Vec<Value>, pid: u64, lane: &Lane, zero_ms: i64) {
                 if let Some(at_ms) = event_time_ms {
                     args["event_time"] = crate::text::moment(at_ms).into();
                 }
-                events.push(json!({
-                    "ph": "i", "s": "t", "pid": pid, "tid": thread(pid, track), "ts": ts, "name": name.trim(), "cat": kind.name(),
-                    "args": args,
-                }));
+                let before = match last.get(&track) {
+                    Some((at_ms, before)) if *at_ms == mark.at_ms => before + 1,
+                    _ => 0,
+                };
+                last.insert(track, (mark.at_ms, before));
+                let ts = micros(mark.at_ms) + before.min(MICROS_PER_MS - 1);
+                events.push(instant(pid, track, ts, name.trim(), kind.name(), &args));
             }
         }
     }
@@ -135,15 +149,33 @@ fn span(pid: u64, track: u64, name: &str, category: &str, from_ms: u64, to_ms: u
     })
 }
 
+fn instant(pid: u64, track: u64, ts: u64, name: &str, category: &str, args: &Value) -> Value {
+    json!({
+        "ph": "i", "s": "t", "pid": pid, "tid": thread(pid, track), "ts": ts, "name": name, "cat": category, "args": args,
+    })
+}
+
+/// Nothing where there is nothing to say.
+fn detail(text: &str) -> Value {
+    if text.is_empty() { json!({}) } else { json!({ "detail": text }) }
+}
+
+fn first_sentence(message: &str) -> &str {
+    let line = message.lines().next().unwrap_or_default();
+    line.split_once(". ").map_or(line, |(first, _)| first)
+}
+
+const MICROS_PER_MS: u64 = 1_000;
+
 fn micros(ms: u64) -> u64 {
-    ms * 1_000
+    ms * MICROS_PER_MS
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sample;
-    use crate::story::Span;
+    use crate::story::{Mark, Span};
 
     #[test]
     fn a_story_becomes_processes_tracks_and_counters_in_virtual_time() {
@@ -151,6 +183,45 @@ mod tests {
         let lines: Vec<String> =
             trace["traceEvents"].as_array().expect("events").iter().map(Value::to_string).collect();
         insta::assert_snapshot!("perfetto", lines.join("\n"));
+    }
+
+    fn events(story: &Story) -> Vec<Value> {
+        let trace: Value = serde_json::from_str(&trace(story)).expect("JSON");
+        trace["traceEvents"].as_array().expect("events").clone()
+    }
+
+    #[test]
+    fn what_broke_is_marked_where_the_run_ends_and_nothing_is_where_nothing_broke() {
+        let mut story = sample::story();
+        story.lanes.clear();
+        story.message = "it ended at 1.5 s. And more".into();
+        let marks = |story: &Story| -> Vec<Value> {
+            events(story).into_iter().filter(|event| event["cat"] == "violation").collect()
+        };
+        let [mark] = &marks(&story)[..] else { panic!("one mark") };
+        assert_eq!((&mark["name"], &mark["ts"]), (&json!("replay-equals-live"), &json!(story.virtual_ms * 1_000)));
+        assert_eq!(mark["args"], json!({ "detail": "it ended at 1.5 s" }));
+        story.property.clear();
+        assert_eq!(marks(&story), Vec::<Value>::new());
+    }
+
+    #[test]
+    fn what_happened_in_one_millisecond_stands_side_by_side_and_within_it() {
+        let mut story = Story::new("p", 1, "race");
+        let point = |at_ms, n: usize| Mark { at_ms, kind: MarkKind::Point, what: n.to_string(), ..Mark::default() };
+        story.lane("broker").marks = (0..1_200).map(|n| point(7, n)).chain([point(8, 1_200)]).collect();
+        story.lane("broker").marks.push(Mark { at_ms: 7, kind: MarkKind::Fault, ..Mark::default() });
+        story.finish();
+        let instants: Vec<Value> = events(&story).into_iter().filter(|event| event["ph"] == "i").collect();
+        let points: Vec<(u64, String)> = instants
+            .iter()
+            .filter(|event| event["cat"] == "point")
+            .map(|event| (event["ts"].as_u64().expect("a number"), event["name"].as_str().expect("text").to_owned()))
+            .collect();
+        assert_eq!(points.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>(), (0..=1_200).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!([points[0].0, points[1].0, points[999].0, points[1_199].0], [7_000, 7_001, 7_999, 7_999]);
+        assert_eq!(points[1_200].0, 8_000);
+        assert_eq!(instants[0]["ts"], 7_000, "another track counts for itself");
     }
 
     #[test]
