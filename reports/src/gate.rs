@@ -276,7 +276,8 @@ mod tests {
 
     #[test]
     fn a_plan_of_the_corpus_with_two_traces_makes_the_campaign_nondeterministic() {
-        let broken = |property: &str| Violation { property: property.into(), past: "torn".into(), ..Violation::default() };
+        let broken =
+            |property: &str| Violation { property: property.into(), past: "torn".into(), ..Violation::default() };
         let mut report = GateReport::new(vec!["p".into()], 0);
         report.add_past(1, vec![broken("durable")]);
         assert_eq!(report.verdict, Verdict::Violation);

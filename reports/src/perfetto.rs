@@ -218,7 +218,10 @@ mod tests {
             .filter(|event| event["cat"] == "point")
             .map(|event| (event["ts"].as_u64().expect("a number"), event["name"].as_str().expect("text").to_owned()))
             .collect();
-        assert_eq!(points.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>(), (0..=1_200).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(
+            points.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>(),
+            (0..=1_200).map(|n| n.to_string()).collect::<Vec<_>>()
+        );
         assert_eq!([points[0].0, points[1].0, points[999].0, points[1_199].0], [7_000, 7_001, 7_999, 7_999]);
         assert_eq!(points[1_200].0, 8_000);
         assert_eq!(instants[0]["ts"], 7_000, "another track counts for itself");

@@ -2,8 +2,8 @@
 
 use crate::story::{Lane, Mark, MarkKind, PhaseSpan, Shrunk, Span, SpanKind};
 use crate::{
-    Campaign, Cause, FaultCount, FirstDifference, GateReport, PaneCounts, RecordCounts, Row, SeedReport, Story, Tier, Verdict,
-    Violation,
+    Campaign, Cause, FaultCount, FirstDifference, GateReport, PaneCounts, RecordCounts, Row, SeedReport, Story, Tier,
+    Verdict, Violation,
 };
 
 const WINDOW_MS: i64 = 1_795_255_320_000;

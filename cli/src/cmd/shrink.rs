@@ -226,7 +226,9 @@ mod tests {
     fn who_stops_it_gets_what_was_done_and_exit_130() {
         let (report, written) = interrupted("exec sleep 100");
         assert_eq!((report.verdict, written, Exit::from(&report)), (Verdict::Inconclusive, false, Exit::Interrupted));
-        assert!(text::plain(&text::shrink(&report, "")).starts_with("INCONCLUSIVE  interrupted before anything was made"));
+        assert!(
+            text::plain(&text::shrink(&report, "")).starts_with("INCONCLUSIVE  interrupted before anything was made")
+        );
 
         let (report, written) =
             interrupted("[ -e $once ] && exec sleep 100; touch $once; read -r line; echo \"$answer\"; read -r line");

@@ -128,7 +128,8 @@ mod tests {
         };
         let interrupted = |stop: bool, plan: Option<&str>| {
             let mut report = GateReport::new(vec!["p".into()], 1);
-            let broken = |plan: &str| Violation { property: "durable".into(), plan: plan.into(), ..Violation::default() };
+            let broken =
+                |plan: &str| Violation { property: "durable".into(), plan: plan.into(), ..Violation::default() };
             report.violations.extend(plan.map(broken));
             shrink_failures(&mut report, &[], &settings, &AtomicBool::new(stop), &mut |_| {});
             report.interrupted
