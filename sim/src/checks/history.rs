@@ -10,7 +10,7 @@
 //! Source: `jepsen.kafka.workload` and the analyses of Redpanda 21.10 and Bufstream 0.1, which found these anomalies in the
 //! field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::types::{ProducerEpoch, ProducerId, TopicPartition};
 
@@ -66,7 +66,7 @@ pub const TORN_TRANSACTION: Check = Check {
     name: "torn-transaction",
     holds_when: "who sees a part of a transaction sees all of it",
     examined: |case| {
-        case.evidence.history.ends.iter().filter(|end| end.commit && end.answered.is_some()).count() as u64
+        transactions(&case.reading).map(|(transaction, ..)| transaction).collect::<BTreeSet<_>>().len() as u64
     },
     run: |case| said("torn-transaction", torn(&case.reading)),
 };
@@ -249,7 +249,8 @@ fn duplicates(reading: &Reading<'_>) -> Vec<String> {
     found
 }
 
-fn describe(write: &WriteRecord) -> String {
+/// Whose batch it was, for a sentence.
+pub(super) fn describe(write: &WriteRecord) -> String {
     match write.writer {
         Some((id, epoch)) => {
             format!("producer {id} epoch {epoch}, {} records from sequence {}", write.records, write.sequence)
@@ -393,6 +394,20 @@ fn aborted_reads(reading: &Reading<'_>) -> Vec<String> {
     found
 }
 
+/// The answered writes of every transaction that may be committed, with the offset of the first record of each. One whose
+/// end nobody answered is either there or not there: that is where torn ones are found.
+fn transactions<'r, 'h>(
+    reading: &'r Reading<'h>,
+) -> impl Iterator<Item = (Transaction, &'h TopicPartition, &'r Partition<'h>, std::ops::Range<i64>)> {
+    reading.partitions.iter().flat_map(move |(name, partition)| {
+        partition.writes.iter().filter(|(write, _)| !reading.is_aborted(write)).filter_map(move |(write, base)| {
+            Some((Reading::transaction(write)?, *name, partition, *base..base + i64::from(write.records)))
+        })
+    })
+}
+
+/// No moment is asked for: a committed reader goes past a record only when its transaction is decided, and what is decided
+/// is so in every partition. What a reader has not come to, or what was deleted before it came, says nothing.
 fn torn(reading: &Reading<'_>) -> Vec<String> {
     /// Where a record of a transaction was seen, and where one was left out.
     #[derive(Default)]
@@ -400,28 +415,34 @@ fn torn(reading: &Reading<'_>) -> Vec<String> {
         seen: Option<String>,
         missing: Option<String>,
     }
-    let mut transactions: BTreeMap<Transaction, Parts> = BTreeMap::new();
-    for (name, partition) in &reading.partitions {
-        for (write, base) in &partition.writes {
-            let Some(transaction) = Reading::transaction(write).filter(|_| reading.is_owed(write)) else { continue };
-            let parts = transactions.entry(transaction).or_default();
-            for offset in *base..base + i64::from(write.records) {
-                for poll in partition.past(offset).filter(|poll| poll.read_committed) {
-                    let (part, word) = match saw(poll, offset) {
-                        Some(_) => (&mut parts.seen, "was shown"),
-                        None => (&mut parts.missing, "was not shown"),
-                    };
-                    part.get_or_insert_with(|| format!("{} {word} {name}@{offset}", poll.reader));
-                }
+    let mut parts_of: BTreeMap<Transaction, Parts> = BTreeMap::new();
+    for (transaction, name, partition, offsets) in transactions(reading) {
+        let parts = parts_of.entry(transaction).or_default();
+        for offset in offsets {
+            for poll in partition.past(offset).filter(|poll| poll.read_committed) {
+                let (part, word) = match saw(poll, offset) {
+                    Some(_) => (&mut parts.seen, "was shown"),
+                    None => (&mut parts.missing, "was not shown"),
+                };
+                part.get_or_insert_with(|| format!("{} {word} {name}@{offset}", poll.reader));
             }
         }
     }
-    let parts = transactions.into_iter().filter_map(|((id, epoch), parts)| {
+    let torn = parts_of.into_iter().filter_map(|((id, epoch), parts)| {
         let missing = parts.missing?;
-        let seen = parts.seen.map_or(String::new(), |seen| format!(", and {seen}"));
-        Some(format!("the commit of producer {id} epoch {epoch} was answered; {missing}{seen}"))
+        match (reading.outcomes.get(&(id, epoch)), parts.seen) {
+            // It is wholly aborted.
+            (None, None) => None,
+            (None, Some(seen)) => {
+                Some(format!("nobody was told how producer {id} epoch {epoch} ended; {missing}, and {seen}"))
+            }
+            (Some(_), seen) => {
+                let seen = seen.map_or(String::new(), |seen| format!(", and {seen}"));
+                Some(format!("the commit of producer {id} epoch {epoch} was answered; {missing}{seen}"))
+            }
+        }
     });
-    parts.collect()
+    torn.collect()
 }
 
 fn unseen(reading: &Reading<'_>) -> Vec<String> {
@@ -694,6 +715,37 @@ mod tests {
             ),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_transaction_whose_end_nobody_was_told_is_seen_as_a_whole_or_not_at_all() {
+        let unknown = || good().write(3, 0, 1, 6).write(3, 0, 2, 3);
+        let first = |script: Script| script.poll("committed-2", 1, 0..8, &[(0, 90), (1, 91), (6, 96), (7, 97)]);
+        let second: [(i64, u64); 4] = [(0, 92), (1, 93), (3, 98), (4, 99)];
+        assert_eq!(
+            first(unknown()).poll("committed-2", 2, 0..5, &second[..2]).found(),
+            ["torn-transaction: nobody was told how producer 7 epoch 3 ended; committed-2 was not shown t-2@3, and \
+              committed-2 was shown t-1@6"]
+        );
+        // All of it, or nothing.
+        assert_eq!(first(unknown()).poll("committed-2", 2, 0..5, &second).found(), Vec::<String>::new());
+        let nothing = unknown().poll("committed-2", 1, 0..8, &[(0, 90), (1, 91)]);
+        assert_eq!(nothing.poll("committed-2", 2, 0..5, &second[..2]).found(), Vec::<String>::new());
+        // A reader that has not come to the rest, in the middle of a batch too.
+        assert_eq!(first(unknown()).poll("committed-2", 2, 0..4, &second[..3]).found(), Vec::<String>::new());
+        // A reader that was too late for the rest.
+        let mut late = first(unknown()).poll("committed-2", 2, 0..3, &second[..2]).poll("committed-2", 2, 5..6, &[]);
+        late.0.polls.last_mut().expect("a poll").log_start = Offset(5);
+        assert_eq!(late.found(), Vec::<String>::new());
+        // Who reads what is uncommitted sees it before it is decided.
+        assert_eq!(unknown().poll("raw", 1, 6..8, &[(6, 96), (7, 97)]).found(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_transactions_that_are_asked_about_are_those_that_may_be_committed() {
+        let mut evidence = kit::evidence(&kit::Disk::new());
+        evidence.history = good().write(3, 0, 1, 6).write(3, 0, 2, 3).0;
+        assert_eq!(kit::asked(&TORN_TRANSACTION, &evidence), 2);
     }
 
     #[test]
