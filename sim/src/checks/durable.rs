@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use engine::types::TopicPartition;
 
+use super::history::describe;
 use super::log::{Logs, PartitionLog};
 use super::{Case, Check, Violation};
 use crate::evidence::Moment;
@@ -14,7 +15,7 @@ const NAME: &str = "durable";
 pub const CHECK: Check = Check {
     name: NAME,
     holds_when: "after any crash the log is a valid extension of what was acknowledged",
-    examined: |case| case.evidence.crashes.len() as u64,
+    examined: |case| case.evidence.crashes.iter().map(|crash| answers(case, crash.at)).sum(),
     run: check,
 };
 
@@ -64,6 +65,14 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
     found
 }
 
+/// How many sends and batches had been acknowledged by then.
+fn answers(case: &Case<'_>, before: Moment) -> u64 {
+    let history = &case.evidence.history;
+    let sends = history.sends.iter().filter(|send| send.acks.iter().any(|ack| ack.at < before)).count();
+    let writes = history.writes.iter().filter(|write| write.answered.is_some_and(|(at, _)| at < before)).count();
+    (sends + writes) as u64
+}
+
 /// How far a partition must reach, and who was told.
 struct Owed {
     end: i64,
@@ -82,6 +91,13 @@ fn owed(case: &Case<'_>, before: Moment) -> BTreeMap<TopicPartition, Owed> {
     for send in &case.evidence.history.sends {
         for ack in send.acks.iter().filter(|ack| ack.at < before) {
             claim(&send.partition, ack.offset.0 + 1, &|| format!("the answer to send {}", send.id));
+        }
+    }
+    for write in &case.evidence.history.writes {
+        if let Some((_, base)) = write.answered.filter(|(at, _)| *at < before) {
+            claim(&write.partition, base.0 + i64::from(write.records), &|| {
+                format!("the answer to {}", describe(write))
+            });
         }
     }
     for poll in case.evidence.history.polls.iter().filter(|poll| poll.answered < before) {
@@ -110,8 +126,10 @@ fn seconds(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use engine::types::{Offset, ProducerEpoch, ProducerId, TopicPartition};
+
     use super::super::kit::*;
-    use crate::evidence::{Crash, Evidence, Moment};
+    use crate::evidence::{Crash, Evidence, Moment, WriteRecord};
 
     /// Two sends, the first acknowledged at moment 1; a power cut at moment 5 that leaves `then`.
     fn crashed(then: &Disk, now: &Disk) -> Evidence {
@@ -180,6 +198,49 @@ mod tests {
             [
                 "after the power cut at 14.120s source-0 ends at offset 1, and the high watermark that reader was told said 2"
             ]
+        );
+    }
+
+    /// A batch of two records that a task wrote to partition 0 of its output.
+    fn written(answered: Option<(Moment, Offset)>) -> WriteRecord {
+        WriteRecord {
+            partition: TopicPartition::new(LIVE_OUT, 0),
+            writer: Some((ProducerId(7), ProducerEpoch(3))),
+            transactional: true,
+            sequence: 4,
+            records: 2,
+            asked: Moment(1),
+            answered,
+        }
+    }
+
+    #[test]
+    fn what_a_task_was_acknowledged_is_owed_and_what_it_was_not_is_not() {
+        let a = event("a", 1, 1).send(10);
+        let mut now = disk(std::slice::from_ref(&a));
+        let mut then = now.clone();
+        now.in_transaction(LIVE_OUT, 0, (7, 3), &[event("x", 1, 1), event("y", 1, 1)]);
+        now.marker(LIVE_OUT, 0, (7, 4), true);
+        let mut evidence = crashed(&then, &now);
+        for answered in [None, Some((Moment(6), Offset(0)))] {
+            evidence.history.writes = vec![written(answered)];
+            assert_eq!(messages(&super::CHECK, &evidence), Vec::<String>::new());
+            assert_eq!(asked(&super::CHECK, &evidence), 1);
+        }
+        evidence.history.writes = vec![written(Some((Moment(4), Offset(0))))];
+        assert_eq!(asked(&super::CHECK, &evidence), 2);
+        assert_eq!(
+            messages(&super::CHECK, &evidence),
+            [
+                "after the power cut at 14.120s app.1.out-0 ends at offset 0, and the answer to producer 7 epoch 3, 2 records \
+              from sequence 4 said 2"
+            ]
+        );
+        then.in_transaction(LIVE_OUT, 0, (7, 3), &[event("x", 1, 1), event("z", 1, 1)]);
+        evidence.crashes[0].files = then.files();
+        assert_eq!(
+            messages(&super::CHECK, &evidence),
+            ["after the power cut at 14.120s app.1.out-0 held another batch at offset 0 than it does at the end"]
         );
     }
 
