@@ -126,6 +126,8 @@ mod registry {
         bug("start", "late-before-start-written", "a start at a time writes late entries of windows before it"),
         bug("retention", "rewrite-leaves-out-decided", "the rewritten log of offsets lacks those whose marker is not durable yet"),
         bug("retention", "files-removed-first", "segments are removed before the log start has moved durably"),
+        bug("retention", "retention-one-too-many", "retention by age or size takes the first segment that it is to keep"),
+        bug("retention", "retention-one-too-few", "retention by age or size leaves the last segment that it is to take"),
         bug("determinism", "emission-in-hash-order", "panes are emitted in the order of a map with a random seed"),
         bug("determinism", "machine-jitter", "waits between tries are drawn from the machine, not from the environment"),
         bug("determinism", "machine-clock", "the broker's own records carry the machine's time"),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use engine::stream::Deployment;
-use engine::types::{Millis, Offset, Partition, ProducerEpoch, ProducerId, TopicPartition};
+use engine::types::{Millis, Offset, Partition, ProducerEpoch, ProducerId, Timestamp, TopicPartition};
 
 use crate::world::board::TaskKey;
 
@@ -38,6 +38,8 @@ pub struct Evidence {
     pub gaps: Vec<Gap>,
     /// The start at a time of a version whose source was cut.
     pub start_above_cut: Option<StartAboveCut>,
+    /// What was deleted from the source when everything else was over.
+    pub cut: Option<Cut>,
     /// What the run that needed them left; the rest of the evidence is from before.
     pub after_gap: Option<AfterGap>,
     /// What a third version left that came to its end, if there was one: it is compared with live like the replay.
@@ -296,6 +298,26 @@ pub struct StartAboveCut {
     /// What it said when it refused to start.
     pub refused: Option<String>,
     pub finished: bool,
+}
+
+/// The beginning of a log was to go, but for what was to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub partition: TopicPartition,
+    pub keep: Keep,
+    /// Where the log starts since, as the broker said it.
+    pub start: Offset,
+}
+
+/// What is to be kept of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The records from this on.
+    Offsets(Offset),
+    /// The first segment with a record at or after this, and all that follow.
+    Times(Timestamp),
+    /// The last segments that together hold at least so many bytes.
+    Bytes(u64),
 }
 
 /// The end of a run whose input had lost its beginning.

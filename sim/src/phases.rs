@@ -9,13 +9,14 @@
 //!
 //! Invariant: whatever happens, the run ends: each wait has a bound in virtual time.
 
+use engine::log::Retention;
 use engine::stream::Deployment;
 use engine::types::{Offset, TopicPartition};
 
-use crate::evidence::{AfterGap, Evidence, Gap, Liveness, RunNames, StartAboveCut, TaskNames};
+use crate::evidence::{AfterGap, Cut, Evidence, Gap, Keep, Liveness, RunNames, StartAboveCut, TaskNames};
 use crate::plan::{Phase, Plan, TruncateBy};
 use crate::world::World;
-use crate::world::board::{GaveUp, Stage, TaskKey};
+use crate::world::board::{Deleted, Deletion, GaveUp, Stage, TaskKey};
 use crate::world::hosts::DATA_DIR;
 
 /// For how long nothing may get further in a healed world. While some commit brings some group further than ever before,
@@ -164,6 +165,14 @@ impl Phases<'_, '_> {
             self.world.board.fail("converges", message);
             return Err(Stop::Failed);
         };
+        evidence.cut = self.world.board.deletion().map(|Deletion { partition, what, start: _ }| {
+            let keep = match what {
+                Deleted::Below(below) => Keep::Offsets(below),
+                Deleted::AllBut(Retention::From(from)) => Keep::Times(from),
+                Deleted::AllBut(Retention::Bytes(bytes)) => Keep::Bytes(bytes),
+            };
+            Cut { partition, keep, start: log_start }
+        });
         let gave_up = |world: &World<'_>| keys.iter().any(|key| world.board.gave_up(*key).is_some());
         let finished = |world: &World<'_>, keys: &[TaskKey]| {
             let finished = world.board.finished();
@@ -319,6 +328,7 @@ impl Phases<'_, '_> {
             history: self.world.board.history(),
             crashes: self.world.take_crashes(),
             gaps: Vec::new(),
+            cut: None,
             after_gap: None,
             second_replay: None,
             start_above_cut: None,

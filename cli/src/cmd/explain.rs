@@ -221,6 +221,15 @@ const ALL: &[Property] = &[
         look_at: "what the task said in the timeline, and the range that the message names",
     },
     Property {
+        name: "retention-as-asked",
+        holds_when: "a log loses what retention was asked to take, whole segments of it, and nothing else",
+        why: "Retention is planned from how long a replay takes. A segment too many is history that nothing brings back, and \
+              no replay can tell that it was not meant to go; one that never goes fills the disk.",
+        seen: "KIP-32 names it among the reasons for timestamps in Kafka's records: retention went by the time at which a \
+               segment's file was last modified, so that moving a replica to another broker made old data young again.",
+        look_at: "engine/src/log/state.rs (retained_from), and the times and sizes of the segments in the message",
+    },
+    Property {
         name: "converges",
         holds_when: "after healing, commits get further until lag is zero and no transaction is open",
         why: "An engine that never gives a wrong answer because it gives none has not survived the fault. What it waits for \

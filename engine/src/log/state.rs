@@ -496,19 +496,23 @@ impl State {
 
     /// See [`super::Log::retained_from`].
     pub(super) fn retained_from(&self, keep: Retention) -> Offset {
-        let (active, closed) = self.segments.split_last().expect("a log has an active segment");
+        let (_, closed) = self.segments.split_last().expect("a log has an active segment");
         let kept = match keep {
-            Retention::From(at) => closed.iter().find(|segment| segment.max_timestamp >= at).unwrap_or(active),
+            Retention::From(at) => {
+                closed.iter().position(|segment| segment.max_timestamp >= at).unwrap_or(closed.len())
+            }
             Retention::Bytes(bytes) => {
                 let mut held = 0;
-                let enough = |segment: &&Segment| {
+                let enough = |segment: &Segment| {
                     held += segment.size;
                     held >= bytes
                 };
-                self.segments.iter().rev().find(enough).unwrap_or(&self.segments[0])
+                self.segments.iter().rposition(enough).unwrap_or(0)
             }
         };
-        kept.base.max(self.start)
+        let kept = mutant!("retention-one-too-many", kept, (kept + 1).min(closed.len()));
+        let kept = mutant!("retention-one-too-few", kept, kept.saturating_sub(1));
+        self.segments[kept].base.max(self.start)
     }
 
     /// The start has moved durably. Answers the segments that are gone with it; their files may be removed.

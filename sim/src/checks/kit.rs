@@ -185,6 +185,8 @@ impl Commit {
 #[derive(Clone, Default)]
 pub struct Disk {
     partitions: BTreeMap<(String, i32), (i64, Vec<u8>)>,
+    /// The first offset of each later segment, and where in the bytes it begins.
+    rolls: BTreeMap<(String, i32), Vec<(i64, usize)>>,
     starts: BTreeMap<(String, i32), i64>,
     lz4: bool,
 }
@@ -289,6 +291,14 @@ impl Disk {
         stored[position] ^= 1;
     }
 
+    /// What is written from here on is another segment.
+    pub fn roll(&mut self, topic: &str, partition: i32) {
+        let place = (topic.to_owned(), partition);
+        let (next, bytes) = self.partitions.get(&place).expect("a partition");
+        let begins = (*next, bytes.len());
+        self.rolls.entry(place).or_default().push(begins);
+    }
+
     /// The broker answers from this offset on.
     pub fn log_start(&mut self, topic: &str, partition: i32, start: i64) {
         self.starts.insert((topic.to_owned(), partition), start);
@@ -298,8 +308,13 @@ impl Disk {
         let file = |(topic, partition): &(String, i32), name: &str| {
             PathBuf::from(format!("{DATA_DIR}/{topic}-{partition}/{name}"))
         };
-        let segment = format!("{:020}.log", 0);
-        let segments = self.partitions.iter().map(|(place, (_, bytes))| (file(place, &segment), bytes.clone()));
+        let segments = self.partitions.iter().flat_map(|(place, (_, bytes))| {
+            let begins = std::iter::once((0, 0)).chain(self.rolls.get(place).into_iter().flatten().copied());
+            let begins: Vec<(i64, usize)> = begins.collect();
+            let ends = begins.iter().skip(1).map(|(_, at)| *at).chain([bytes.len()]).collect::<Vec<_>>();
+            let cut = begins.into_iter().zip(ends);
+            cut.map(move |((base, from), to)| (file(place, &format!("{base:020}.log")), bytes[from..to].to_vec()))
+        });
         let starts = self.starts.iter().map(|(place, start)| {
             let mut bytes = [&b"SGLS\0\x01"[..], &start.to_be_bytes()].concat();
             bytes.extend(crc32c(&bytes).to_be_bytes());

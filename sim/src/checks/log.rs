@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use bytes::Bytes;
+use engine::types::TopicPartition;
 use kafka_protocol::records::{Compression, RecordBatchDecoder};
 
 /// Base offset and batch length: what the length does not count.
@@ -279,6 +280,23 @@ fn segment_of(path: &Path, data_dir: &Path) -> Option<((String, i32), i64)> {
     let digits = file.strip_suffix(".log").filter(|digits| digits.len() == 20)?;
     let (topic, partition) = dir.rsplit_once('-')?;
     Some(((topic.to_owned(), partition.parse().ok()?), digits.parse().ok()?))
+}
+
+/// The segments of a partition as they lie there, (first offset, bytes), in order.
+pub fn segments<'f>(
+    files: &'f BTreeMap<PathBuf, Vec<u8>>,
+    data_dir: &Path,
+    of: &TopicPartition,
+) -> Vec<(i64, &'f [u8])> {
+    let mut segments: Segments<'f> = files
+        .iter()
+        .filter_map(|(path, bytes)| {
+            let ((topic, partition), base) = segment_of(path, data_dir)?;
+            (topic == *of.topic && partition == of.partition.0).then_some((base, bytes.as_slice()))
+        })
+        .collect();
+    segments.sort_by_key(|(base, _)| *base);
+    segments
 }
 
 /// The starts of the logs that have moved, as their files say it.

@@ -23,6 +23,7 @@ mod lost_write;
 mod loud_gap;
 mod nonmonotonic;
 mod replay_equals_live;
+mod retention;
 mod single_cut;
 mod torn_transaction;
 mod trimmed;
@@ -153,6 +154,7 @@ pub const ALL: &[Check] = &[
     trimmed::CHECK,
     watermark_monotonic::CHECK,
     loud_gap::CHECK,
+    retention::CHECK,
     history::LOST_WRITE,
     history::DUPLICATE,
     history::INCONSISTENT_OFFSET,
