@@ -74,12 +74,19 @@ impl World<'_> {
 
     /// `host` stops for `for_ms`; meanwhile `taker` gets its tasks.
     pub fn pause(&mut self, id: usize, host: Host, taker: Option<Host>, for_ms: u64) {
-        if self.hosts[&host].status != Status::Up {
-            return;
+        if self.pause_uncounted(id, host, taker, for_ms) {
+            self.around.effects.effective(id);
         }
-        self.hosts[&host].env.freeze();
-        self.around.effects.effective(id);
-        self.paused(id, host, taker, for_ms);
+    }
+
+    /// [`World::pause`] as a part of another fault; whether the host was up.
+    fn pause_uncounted(&mut self, id: usize, host: Host, taker: Option<Host>, for_ms: u64) -> bool {
+        let up = self.hosts[&host].status == Status::Up;
+        if up {
+            self.hosts[&host].env.freeze();
+            self.paused(id, host, taker, for_ms);
+        }
+        up
     }
 
     /// `host` stops at the `nth` passing of `point` from now, for `for_ms`; meanwhile `taker` gets its tasks.
@@ -149,11 +156,16 @@ impl World<'_> {
         self.at(self.now_ms() + for_ms, Due::Lift { id });
     }
 
-    /// All workers but `taker` stop for `for_ms`; meanwhile `taker` gets their tasks.
+    /// All workers but `taker` stop for `for_ms`; meanwhile `taker` gets their tasks. A single one that stops is no crowd:
+    /// that does not count as an effect.
     pub fn pause_all_but(&mut self, id: usize, taker: Host, for_ms: u64) {
         let workers = self.plan.cluster.task_hosts().into_iter().filter(|host| matches!(host, Host::Worker(_)));
+        let mut asleep = 0;
         for host in workers.filter(|host| *host != taker).collect::<Vec<_>>() {
-            self.pause(id, host, Some(taker), for_ms);
+            asleep += u32::from(self.pause_uncounted(id, host, Some(taker), for_ms));
+        }
+        if asleep >= 2 {
+            self.around.effects.effective(id);
         }
     }
 
@@ -229,5 +241,46 @@ impl World<'_> {
         let state = &self.hosts[&host];
         self.trace.record(&state.name, Kind::Fault, "thaw", &[]);
         state.env.thaw();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+    use crate::faults;
+    use crate::plan::{FaultSpec, Phase, Plan};
+    use crate::trace::Trace;
+
+    /// What comes of a fault that stops all workers but the taker, of which `down` are not running anyway.
+    fn zombies(down: u32) -> u64 {
+        let mut plan = Plan::expand("p", 5, Some(reports::Tier::Race));
+        (plan.cluster.embedded, plan.cluster.workers) = (true, 2);
+        let drawn = |kind: &str, host, at_ms| {
+            let mut draw = crate::draw::Draw::new(1, "test");
+            let kind = faults::named(kind).expect("it is a kind");
+            FaultSpec { host, ..kind.draw(&mut draw, &plan.cluster, Phase::Live, at_ms, 100) }
+        };
+        let kills = (1..=down).map(|number| drawn("kill", Host::Worker(number), 10));
+        let faults = kills.chain([drawn("zombies", Host::Broker, 20)]).collect();
+        plan.faults = faults;
+        plan.validate().expect("it is valid");
+        let mut world = World::new(&plan, Trace::new(plan.tick_ms(), false));
+        for host in plan.cluster.task_hosts() {
+            world.add_host(host, |_| pending());
+        }
+        world.add_immortal(Host::Control, |_| pending());
+        world.schedule(Phase::Live);
+        for _ in 0..50 {
+            world.step().expect("nobody fails");
+        }
+        assert_eq!(world.fault_counts()["zombies"].injected, 1);
+        world.fault_counts()["zombies"].effective
+    }
+
+    #[test]
+    fn one_worker_that_sleeps_is_no_several_zombies() {
+        assert_eq!([0, 1, 2].map(zombies), [1, 0, 0]);
     }
 }
