@@ -19,7 +19,7 @@ use crate::alone::Turn;
 use crate::checks::{self, Case, Violation};
 use crate::evidence::{Evidence, Liveness};
 use crate::phases::{Phases, Stop};
-use crate::plan::{Plan, PlanError};
+use crate::plan::{Host, Plan, PlanError};
 use crate::states;
 use crate::story::{self, Sources};
 use crate::trace::Trace;
@@ -132,7 +132,7 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
         found.extend(checks::run_replay(&Case::new(&evidence, workload, &plan.shape)));
     }
     count(&mut report, &case);
-    report.states = states(&world, plan, &case, &report, &kinds);
+    report.states = states(&world, plan, &case, &report, &kinds, deployments[0].tasks().len());
     let changed = changed_schema(workload, plan, &case);
     if changed > 0 {
         report.states.insert("schema-change-mid-log".to_owned(), changed);
@@ -208,6 +208,7 @@ fn states(
     case: &Case<'_>,
     report: &SeedReport,
     kinds: &BTreeMap<EventKind, u64>,
+    tasks: usize,
 ) -> BTreeMap<String, u64> {
     let mut states = world.states();
     let mut reach = |name: &str, count: u64| {
@@ -233,12 +234,13 @@ fn states(
     reach("aborted-transaction", aborted.count() as u64);
     let in_doubt = case.evidence.history.sends.iter().filter(|send| send.acks.is_empty());
     reach("send-in-doubt", in_doubt.count() as u64);
-    let hosts = plan.cluster.task_hosts().len();
-    reach("more-workers-than-partitions", u64::from(hosts > plan.shape.partitions as usize));
+    // As they were dealt: the tasks of all stages.
+    reach("more-workers-than-tasks", u64::from(tasks < plan.cluster.task_hosts().len()));
     reach("empty-log", u64::from(report.records.ingested == 0));
     reach("one-record-log", u64::from(report.records.ingested == 1));
-    reach("embedded-tasks", u64::from(plan.cluster.embedded));
-    reach("remote-tasks", u64::from(plan.cluster.workers > 0));
+    let ran = world.board.ran();
+    reach("embedded-tasks", u64::from(ran.contains(&Host::Broker)));
+    reach("remote-tasks", u64::from(ran.iter().any(|host| *host != Host::Broker)));
     reach("repartitioned", u64::from(!plan.shape.keyed_by_record));
     for (kind, name) in [
         (EventKind::ExactGap, "exact-gap"),

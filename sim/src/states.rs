@@ -31,7 +31,9 @@ pub const WRITTEN_AND_UNSYNCED: &str = "crash-between-write-and-sync";
 pub const ALL: &[State] = &[
     // A process ends between two steps.
     must("crash-between-flush-and-commit", "A task dies with outputs in its transaction and nothing decided."),
-    must("crash-between-decision-and-end", "The broker dies after a decision, with markers still to write."),
+    rare("crash-inside-a-commit-without-outputs", "A task dies in a commit with no output in it, and nothing decided."),
+    must("crash-between-decision-and-end", "The broker dies after a decision, with markers still to be seen to."),
+    rare("crash-between-markers-and-end", "The broker dies with every marker in its log, and no completion."),
     must(WRITTEN_AND_UNSYNCED, "A fault ends the broker with bytes of a log written and not synced."),
     rare("crash-between-sync-and-answer", "The broker dies with bytes durable and nobody told."),
     rare("crash-while-rolling", "The broker dies between two segments, or beside a new recovery point."),
@@ -42,15 +44,19 @@ pub const ALL: &[State] = &[
     ),
     rare("crash-between-rewrite-and-trim", "The broker dies with a log of its own there twice."),
     rare("crash-after-commit", "A task dies when its commit is answered and before it goes on."),
-    rare("crash-inside-a-cut", "A task dies with a cut taken, or a batch processed, and nothing written."),
-    rare("crash-with-request-under-way", "A process dies between a request and its reply."),
+    rare("crash-before-a-batch", "A task dies with a batch fetched, and none of it processed."),
+    rare("crash-after-a-batch", "A task dies with a batch processed, and what came of it not committed."),
+    rare("crash-inside-a-cut", "A task dies with a cut taken, and its commit not begun."),
+    rare("crash-while-stopping", "A task dies when it is asked to stop, before its last commit."),
+    rare("crash-with-request-under-way", "A process dies between a request and what it does with the reply."),
     rare("crash-around-timeout-or-takeover", "The broker dies while it aborts what a producer left open."),
     must("crash-during-restore", "A task dies while it restores: the second fault inside the recovery from the first."),
     rare("crash-during-recovery", "The broker dies while it recovers, or with a torn tail half cut."),
     rare("crash-at-another-point", "A process dies at a point without a state of its own."),
     // A process stops and goes on.
-    rare("pause-inside-a-write", "The broker stops between write, sync, roll and truncation, and goes on."),
+    rare("pause-inside-a-write", "The broker stops inside a write, a roll, a cut or a trim of a log, and goes on."),
     rare("pause-inside-a-conclusion", "The broker stops between a decision and its completion, and goes on."),
+    rare("pause-beside-a-decision", "The broker stops before a transaction's decision, or after its end, and goes on."),
     rare("pause-inside-a-commit", "A task stops between two steps of its loop, and goes on."),
     rare("pause-inside-recovery", "A host stops inside its recovery, and goes on."),
     rare("pause-at-another-point", "A host stops at a point without a state of its own, and goes on."),
@@ -85,7 +91,7 @@ pub const ALL: &[State] = &[
     must("aborted-transaction", "A transaction is aborted, and readers of committed data step over it."),
     must("send-in-doubt", "A send has no answer: it may be in the log or not."),
     // How a pipeline is run.
-    must("more-workers-than-partitions", "Some workers have nothing to do."),
+    must("more-workers-than-tasks", "Some workers have nothing to do."),
     rare("embedded-tasks", "Tasks run in the broker's own process."),
     rare("remote-tasks", "Tasks run far from the broker."),
     rare("repartitioned", "Records travel to the owner of their key through a topic."),
@@ -125,13 +131,17 @@ pub fn required() -> impl Iterator<Item = &'static str> {
     ALL.iter().filter(|state| state.required).map(|state| state.name)
 }
 
-/// What a crash at a point is called.
-pub fn of_crash(point: Point) -> &'static str {
+/// What a crash at a point is called; `outputs` when a task that dies of it has written any into its open transaction.
+pub fn of_crash(point: Point, outputs: bool) -> &'static str {
     match point {
-        Point::TaskOutputsFlushed | Point::TaskStateFlushed | Point::TaskOffsetsSent => {
-            "crash-between-flush-and-commit"
-        }
-        Point::TaskPolled | Point::TaskProcessed | Point::TaskCut | Point::TaskStopping => "crash-inside-a-cut",
+        Point::TaskOutputsFlushed | Point::TaskStateFlushed | Point::TaskOffsetsSent => match outputs {
+            true => "crash-between-flush-and-commit",
+            false => "crash-inside-a-commit-without-outputs",
+        },
+        Point::TaskPolled => "crash-before-a-batch",
+        Point::TaskProcessed => "crash-after-a-batch",
+        Point::TaskCut => "crash-inside-a-cut",
+        Point::TaskStopping => "crash-while-stopping",
         Point::TaskCommitted => "crash-after-commit",
         Point::TaskSnapshotCommitted => "crash-between-snapshot-and-trim",
         Point::TaskTrimmed | Point::LogBeforeStartMoves | Point::LogStartMoved | Point::LogSegmentsRemoved => {
@@ -142,9 +152,9 @@ pub fn of_crash(point: Point) -> &'static str {
             "crash-during-restore"
         }
         Point::BrokerRecovered | Point::LogBeforeTruncate | Point::LogTruncated => "crash-during-recovery",
-        Point::TxnDecided | Point::TxnBeforeMarker | Point::TxnMarkerWritten | Point::TxnMarkersWritten => {
-            "crash-between-decision-and-end"
-        }
+        Point::TxnDecided | Point::TxnBeforeMarker => "crash-between-decision-and-end",
+        // All markers are appended before the first is waited for.
+        Point::TxnMarkerWritten | Point::TxnMarkersWritten => "crash-between-markers-and-end",
         Point::TxnTakenOver | Point::TxnTimedOut => "crash-around-timeout-or-takeover",
         Point::LogWritten => WRITTEN_AND_UNSYNCED,
         Point::LogSynced => "crash-between-sync-and-answer",
@@ -164,8 +174,11 @@ pub fn of_pause(point: Point) -> &'static str {
         | Point::TaskRestoreMiddle
         | Point::TaskRestoreEnd
         | Point::BrokerRecovered => "pause-inside-recovery",
+        Point::TxnDecided | Point::TxnBeforeMarker | Point::TxnMarkerWritten | Point::TxnMarkersWritten => {
+            "pause-inside-a-conclusion"
+        }
         _ => match point.name().split_once('-') {
-            Some(("txn", _)) => "pause-inside-a-conclusion",
+            Some(("txn", _)) => "pause-beside-a-decision",
             Some(("log", _)) => "pause-inside-a-write",
             Some(("task", _)) => "pause-inside-a-commit",
             _ => "pause-at-another-point",
@@ -207,9 +220,32 @@ mod tests {
     #[test]
     fn what_happens_at_a_point_has_a_line_here() {
         for point in Point::ALL {
-            for name in [of_crash(*point), of_pause(*point)].into_iter().chain(of_passing(*point)) {
+            let crashes = [of_crash(*point, false), of_crash(*point, true)];
+            for name in crashes.into_iter().chain([of_pause(*point)]).chain(of_passing(*point)) {
                 assert!(named(name).is_some(), "{name} at {}", point.name());
             }
+        }
+    }
+
+    #[test]
+    fn a_state_is_counted_at_the_points_where_its_sentence_is_true() {
+        for (point, crash, pause) in [
+            (Point::TxnBeforeOngoing, "crash-at-another-point", "pause-beside-a-decision"),
+            (Point::TxnBeforeDecision, "crash-at-another-point", "pause-beside-a-decision"),
+            (Point::TxnDecided, "crash-between-decision-and-end", "pause-inside-a-conclusion"),
+            (Point::TxnBeforeMarker, "crash-between-decision-and-end", "pause-inside-a-conclusion"),
+            (Point::TxnMarkerWritten, "crash-between-markers-and-end", "pause-inside-a-conclusion"),
+            (Point::TxnMarkersWritten, "crash-between-markers-and-end", "pause-inside-a-conclusion"),
+            (Point::TxnCompleted, "crash-at-another-point", "pause-beside-a-decision"),
+            (Point::TaskPolled, "crash-before-a-batch", "pause-inside-a-commit"),
+            (Point::TaskProcessed, "crash-after-a-batch", "pause-inside-a-commit"),
+            (Point::TaskCut, "crash-inside-a-cut", "pause-inside-a-commit"),
+        ] {
+            assert_eq!((of_crash(point, true), of_pause(point)), (crash, pause), "{}", point.name());
+        }
+        for point in [Point::TaskOutputsFlushed, Point::TaskStateFlushed, Point::TaskOffsetsSent] {
+            assert_eq!(of_crash(point, true), "crash-between-flush-and-commit");
+            assert_eq!(of_crash(point, false), "crash-inside-a-commit-without-outputs");
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::log::Retention;
 use engine::stream::TaskStats;
-use engine::types::{Offset, Partition, TopicPartition};
+use engine::types::{Offset, Partition, ProducerId, TopicPartition};
 use tokio::sync::watch;
 
 use crate::effects::FaultId;
@@ -87,6 +87,10 @@ struct State {
     /// Up to where each sequential reader has read.
     positions: BTreeMap<(String, TopicPartition), Offset>,
     disturbances: Vec<Disturbance>,
+    /// Transactions that a host has written outputs into and not asked to end, by their producers.
+    outputs: BTreeSet<(Host, ProducerId)>,
+    /// Where instances of tasks have run.
+    ran: BTreeSet<Host>,
     /// Instances of tasks, numbered from 1, and where each runs.
     instances: u64,
     alive: BTreeMap<u64, Host>,
@@ -224,6 +228,7 @@ impl Board {
         state.instances += 1;
         let instance = state.instances;
         state.alive.insert(instance, host);
+        state.ran.insert(host);
         instance
     }
 
@@ -237,9 +242,10 @@ impl Board {
     /// The process on `host` has ended, and with it its instances.
     pub fn died(&self, host: Host) {
         let mut guard = self.lock();
-        let State { alive, asleep, .. } = &mut *guard;
+        let State { alive, asleep, outputs, .. } = &mut *guard;
         alive.retain(|_, of| *of != host);
         asleep.retain(|instance, _| alive.contains_key(instance));
+        outputs.retain(|(of, _)| *of != host);
     }
 
     /// A fault pauses `host`, and with it its instances.
@@ -424,9 +430,25 @@ impl Board {
         self.lock().history.writes[place].answered = Some((at, base));
     }
 
+    /// An output of a task on `host` is in its open transaction.
+    pub fn output_written(&self, host: Host, producer: ProducerId) {
+        self.lock().outputs.insert((host, producer));
+    }
+
+    /// Whether a task on `host` has an open transaction with outputs in it.
+    pub fn has_outputs(&self, host: Host) -> bool {
+        self.lock().outputs.iter().any(|(of, _)| *of == host)
+    }
+
+    /// The hosts that tasks have run on.
+    pub fn ran(&self) -> BTreeSet<Host> {
+        self.lock().ran.clone()
+    }
+
     /// A request to end a transaction leaves; its place in the history is for [`Board::end_answered`].
     pub fn end_asked(&self, host: Host, record: EndRecord) -> usize {
         let mut state = self.lock();
+        state.outputs.remove(&(host, record.producer_id));
         state.end_hosts.push(host);
         state.history.ends.push(record);
         state.history.ends.len() - 1
@@ -543,6 +565,8 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
+    use engine::types::ProducerEpoch;
+
     use super::*;
 
     fn task(version: u32, partition: i32) -> TaskKey {
@@ -571,6 +595,29 @@ mod tests {
         board.died(first);
         board.fenced(sleeper);
         assert_eq!(board.reached()["zombie-fenced"], 2, "the dead are no zombies");
+    }
+
+    #[test]
+    fn outputs_are_in_a_transaction_from_their_write_to_its_end_or_the_end_of_their_host() {
+        let (board, here, there) = (Board::new(), Host::Worker(1), Host::Worker(2));
+        board.output_written(here, ProducerId(1));
+        board.output_written(here, ProducerId(2));
+        assert_eq!([here, there].map(|host| board.has_outputs(host)), [true, false]);
+        let end = |producer_id| EndRecord {
+            transactional_id: "a".into(),
+            producer_id,
+            epoch: ProducerEpoch(0),
+            commit: true,
+            asked: board.moment(),
+            answered: None,
+        };
+        board.end_asked(here, end(ProducerId(1)));
+        assert!(board.has_outputs(here), "the other transaction is open");
+        board.end_asked(here, end(ProducerId(2)));
+        assert!(!board.has_outputs(here));
+        board.output_written(here, ProducerId(1));
+        board.died(here);
+        assert!(!board.has_outputs(here));
     }
 
     #[test]

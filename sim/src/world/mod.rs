@@ -269,7 +269,7 @@ impl<'a> World<'a> {
             let host = request.host.parse().unwrap_or_else(|error| panic!("a point names a host: {error}"));
             match self.promises.remove(&request.id) {
                 Some(Promise::Crash { kind, down_ms }) => {
-                    let state = states::of_crash(request.point);
+                    let state = states::of_crash(request.point, self.board.has_outputs(host));
                     // The disk tells of that, at whatever moment it comes.
                     if state != states::WRITTEN_AND_UNSYNCED {
                         self.reach(state);

@@ -96,7 +96,7 @@ impl Transport for Observed {
 
 impl Observed {
     /// The batches of a request, each with its place in the history.
-    fn writes(&self, request: &ProduceRequest) -> Vec<(TopicPartition, usize)> {
+    fn writes(&self, request: &ProduceRequest) -> Vec<Write> {
         let mut writes = Vec::new();
         for topic in &request.topic_data {
             for data in &topic.partition_data {
@@ -111,22 +111,39 @@ impl Observed {
                     asked: self.board.moment(),
                     answered: None,
                 });
-                writes.push((partition, place));
+                let transaction = header.writer.filter(|_| header.transactional).map(|(producer, _)| producer);
+                writes.push(Write { partition, place, transaction });
             }
         }
         writes
     }
 
-    fn written(&self, writes: &[(TopicPartition, usize)], response: &ProduceResponse) {
+    fn written(&self, writes: &[Write], response: &ProduceResponse) {
         for topic in &response.responses {
             for answer in topic.partition_responses.iter().filter(|answer| answer.error_code == 0) {
                 let partition = TopicPartition::new(topic.name.as_str(), answer.index);
-                for (_, place) in writes.iter().filter(|(of, _)| *of == partition) {
-                    self.board.write_answered(*place, self.board.moment(), Offset(answer.base_offset));
+                for write in writes.iter().filter(|write| write.partition == partition) {
+                    self.board.write_answered(write.place, self.board.moment(), Offset(answer.base_offset));
+                    if let Some(producer) = write.transaction.filter(|_| !is_changelog(&partition.topic)) {
+                        self.board.output_written(self.host, producer);
+                    }
                 }
             }
         }
     }
+}
+
+/// A batch that is under way.
+struct Write {
+    partition: TopicPartition,
+    /// In the history.
+    place: usize,
+    /// Whose transaction it is part of.
+    transaction: Option<ProducerId>,
+}
+
+fn is_changelog(topic: &str) -> bool {
+    topic.ends_with("-changelog")
 }
 
 /// What a record batch says of itself, in the layout of its version 2; read without the engine, as the checks do.
