@@ -5,7 +5,9 @@
 //! nor any name in it is compiled: `scripts/mutants` looks for them in the bytes of the plain binary.
 //!
 //! Each mutant is one decision that somebody could have taken, at one place or at the few where it shows. Harmless ones are
-//! the opposite: a decision that may change when something happens, and never what comes out.
+//! the opposite: a decision that may change when something happens, and never what comes out. Two kinds stand beside the
+//! bugs and are not counted with them: a pair is two decisions, each of which has a guard in the other and a bug of its own;
+//! what is guarded cannot be seen alone, because another decision never lets it matter.
 //!
 //! Invariant: every name in use is in the registry (it does not compile otherwise), and every name in the registry is used
 //! (a test reads the sources).
@@ -45,14 +47,24 @@ mod registry {
         pub about: &'static str,
         /// Nothing may come of it.
         pub harmless: bool,
+        /// Why it is not counted among the bugs, if it is not.
+        pub uncounted: Option<&'static str>,
     }
 
     const fn bug(area: &'static str, name: &'static str, about: &'static str) -> Mutant {
-        Mutant { name, area, about, harmless: false }
+        Mutant { name, area, about, harmless: false, uncounted: None }
+    }
+
+    const fn pair(area: &'static str, name: &'static str, about: &'static str, halves: &'static str) -> Mutant {
+        Mutant { name, area, about, harmless: false, uncounted: Some(halves) }
+    }
+
+    const fn guarded(area: &'static str, name: &'static str, about: &'static str, by: &'static str) -> Mutant {
+        Mutant { name, area, about, harmless: false, uncounted: Some(by) }
     }
 
     const fn harmless(name: &'static str, about: &'static str) -> Mutant {
-        Mutant { name, area: "harmless", about, harmless: true }
+        Mutant { name, area: "harmless", about, harmless: true, uncounted: None }
     }
 
     /// Every change, by area.
@@ -64,13 +76,20 @@ mod registry {
         bug("log", "replaced-file-unsynced", "a small file takes another's place before it is synced"),
         bug("log", "open-transactions-readable", "the last stable offset is the high watermark"),
         bug("log", "aborted-index-cut-short", "a read learns of the first aborted transaction that it overlaps, and of no other"),
-        bug("log", "same-batch-appended-twice", "a batch that its producer sends again is appended again"),
+        bug("log", "resent-batch-refused", "a batch that its producer sends again is refused as out of order"),
+        bug("log", "old-sequences-appended", "a batch older than the last five of its producer is appended again"),
+        pair("log", "same-batch-appended-twice", "a batch that its producer sends again is appended again",
+            "a pair: resent-batch-refused and old-sequences-appended"),
         bug("client", "silence-taken-for-yes", "a send without an answer counts as acknowledged"),
         bug("client", "in-doubt-batch-dropped", "a batch of unknown outcome is forgotten, and its sequence used again"),
         bug("client", "aborted-records-read", "a reader of committed data sees what was aborted"),
         bug("client", "abort-marker-overlooked", "an aborted producer's next transaction is hidden, too"),
         bug("client", "sequences-go-on", "a producer counts on where its last transaction ended"),
-        bug("transaction", "old-epoch-markers", "markers carry the epoch of the transaction, and the partition takes them"),
+        bug("transaction", "coordinator-sends-old-markers", "markers carry the epoch of the transaction; partitions refuse them"),
+        guarded("transaction", "partitions-take-old-markers", "a partition takes a marker with the epoch of the open transaction",
+            "guarded twice: the coordinator sends none"),
+        pair("transaction", "old-epoch-markers", "markers carry the epoch of the transaction, and the partition takes them",
+            "a pair: coordinator-sends-old-markers and partitions-take-old-markers"),
         bug("transaction", "decision-not-durable", "markers are written before the decision is durable"),
         bug("transaction", "complete-before-markers", "a transaction is complete before its markers are durable"),
         bug("transaction", "marker-left-out", "a transaction's last partition gets no marker"),
@@ -112,7 +131,9 @@ mod registry {
         bug("recovery", "recovered-tail-unsynced", "what is found at the end of a log is taken for durable without a sync"),
         bug("recovery", "recovered-directory-unsynced", "the files of a log that is opened again are taken for durable"),
         bug("fencing", "coordinator-takes-any-epoch", "the coordinator does not look at the epoch; partitions do"),
-        bug("fencing", "epochs-unchecked", "neither coordinator nor partition looks at the epoch"),
+        bug("fencing", "partitions-take-any-epoch", "a partition does not look at the epoch; the coordinator does"),
+        pair("fencing", "epochs-unchecked", "neither coordinator nor partition looks at the epoch",
+            "a pair: coordinator-takes-any-epoch and partitions-take-any-epoch"),
         bug("fencing", "takeover-keeps-epoch", "whoever takes over a transactional id gets the epoch that it has"),
         bug("fencing", "takeover-commits", "the transaction of whoever is replaced is committed"),
         bug("fencing", "restored-before-fencing", "a task restores first and fences its predecessor then"),

@@ -10,7 +10,8 @@ use crate::output;
 /// Lists the bugs that `gate --mutant NAME` and `repro --mutant NAME` can run with.
 ///
 /// Each is one wrong decision of the engine; the gate is measured by how soon it finds them. The harmless ones change when
-/// things happen and never what comes out: the gate must not report them.
+/// things happen and never what comes out: the gate must not report them. Pairs of decisions, and decisions behind which
+/// another stands guard, are not counted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -37,19 +38,27 @@ struct Line {
     area: &'static str,
     about: &'static str,
     harmless: bool,
+    /// Why it is not counted among the bugs.
+    uncounted: Option<&'static str>,
 }
 
 pub fn run(Args { json }: Args) -> anyhow::Result<Exit> {
     if json {
-        let line =
-            |it: &engine::mutant::Mutant| Line { name: it.name, area: it.area, about: it.about, harmless: it.harmless };
+        let line = |it: &engine::mutant::Mutant| Line {
+            name: it.name,
+            area: it.area,
+            about: it.about,
+            harmless: it.harmless,
+            uncounted: it.uncounted,
+        };
         output::json(&Document { schema: "segno.mutants/1", mutants: ALL.iter().map(line).collect() })?;
         return Ok(Exit::Held);
     }
     let (name, area) = (width(|it| it.name), width(|it| it.area));
     let mut text = String::new();
     for mutant in ALL {
-        writeln!(text, "{:area$}  {:name$}  {}", mutant.area, mutant.name, mutant.about)?;
+        let why = mutant.uncounted.map(|why| format!(" (not counted; {why})")).unwrap_or_default();
+        writeln!(text, "{:area$}  {:name$}  {}{why}", mutant.area, mutant.name, mutant.about)?;
     }
     text.push_str("\nnext: segno gate --mutant NAME\n");
     output::text(&text)?;

@@ -78,7 +78,12 @@ impl ProducerTable {
             // State is never forgotten while the log lives, so an unknown producer is a new one.
             return if batch.base_sequence == Sequence(0) { Ok(Verdict::Write) } else { out_of_order(Sequence(0)) };
         };
-        if mutant!("epochs-unchecked", batch.producer_epoch < producer.epoch, false) {
+        let is_old = mutant!(
+            "epochs-unchecked",
+            mutant!("partitions-take-any-epoch", batch.producer_epoch < producer.epoch, false),
+            false,
+        );
+        if is_old {
             return Err(AppendError::InvalidProducerEpoch {
                 producer_id,
                 current: producer.epoch,
@@ -95,11 +100,21 @@ impl ProducerTable {
         let last_sequence = batch.last_sequence();
         let twin =
             |written: &&Written| written.base_sequence == batch.base_sequence && written.last_sequence == last_sequence;
-        if let Some(written) = mutant!("same-batch-appended-twice", producer.batches.iter().find(twin), None) {
+        let written = mutant!(
+            "same-batch-appended-twice",
+            mutant!("resent-batch-refused", producer.batches.iter().find(twin), None),
+            None,
+        );
+        if let Some(written) = written {
             return Ok(Verdict::Duplicate(Appended { base: written.base, next: written.next, duplicate: true }));
         }
         let expected = producer.batches.back().map_or(Sequence(0), |written| written.last_sequence.plus(1));
-        if mutant!("same-batch-appended-twice", batch.base_sequence != expected, batch.base_sequence > expected) {
+        let is_out_of_order = mutant!(
+            "same-batch-appended-twice",
+            mutant!("old-sequences-appended", batch.base_sequence != expected, batch.base_sequence > expected),
+            batch.base_sequence > expected,
+        );
+        if is_out_of_order {
             return out_of_order(expected);
         }
         if producer.transaction.is_some() && !batch.transactional {
@@ -131,7 +146,13 @@ impl ProducerTable {
             return Err(AppendError::InvalidProducerEpoch { producer_id, current: producer.epoch, found: epoch });
         }
         match producer.transaction {
-            Some((_, open_epoch)) if mutant!("old-epoch-markers", epoch <= open_epoch, epoch < open_epoch) => {
+            Some((_, open))
+                if mutant!(
+                    "old-epoch-markers",
+                    mutant!("partitions-take-old-markers", epoch <= open, epoch < open),
+                    epoch < open,
+                ) =>
+            {
                 wrong_state("the marker does not carry the next epoch")
             }
             _ => Ok(Verdict::Write),

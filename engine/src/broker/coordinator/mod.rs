@@ -354,7 +354,11 @@ impl Coordinator {
         Conclusion {
             marker: how.marker(),
             id: ended.id,
-            epoch: mutant!("old-epoch-markers", ProducerEpoch(ended.epoch.0 + 1), ended.epoch),
+            epoch: mutant!(
+                "old-epoch-markers",
+                mutant!("coordinator-sends-old-markers", ProducerEpoch(ended.epoch.0 + 1), ended.epoch),
+                ended.epoch,
+            ),
             partitions: mutant!("marker-left-out", partitions.clone(), partitions.iter().skip(1).cloned().collect()),
         }
     }
