@@ -317,6 +317,7 @@ impl Plan {
         let mut faults = draw_faults(&mut Draw::new(root, "faults"), &cluster, tier, span_ms);
         draw_further_faults(root, &cluster, tier, span_ms, &mut faults);
         draw_fault_of_topics(root, &replay, tier, &mut faults);
+        draw_fault_of_conclusions(root, tier, span_ms, &mut faults);
         Plan {
             format: FORMAT,
             pipeline: pipeline.to_owned(),
@@ -579,6 +580,17 @@ fn draw_fault_of_topics(root: u64, replay: &Replay, tier: Tier, specs: &mut Vec<
     if draw.chance(1, 2) {
         let unit_ms = draw_unit_ms(draw, tier);
         specs.push(faults::crash_while_creating_topics(draw, beside_ms.saturating_sub(1), unit_ms));
+    }
+}
+
+/// The broker may die with a transaction decided and its markers still to be seen to: two points among many, which a gate
+/// must have met.
+fn draw_fault_of_conclusions(root: u64, tier: Tier, span_ms: u64, specs: &mut Vec<FaultSpec>) {
+    let draw = &mut Draw::new(root, "fault of conclusions");
+    if draw.chance(1, 10) {
+        let at_ms = draw.below(span_ms / 2);
+        let unit_ms = draw_unit_ms(draw, tier);
+        specs.push(faults::crash_while_concluding(draw, at_ms, unit_ms));
     }
 }
 

@@ -61,7 +61,7 @@ pub const ALL: &[State] = &[
     rare("pause-inside-recovery", "A host stops inside its recovery, and goes on."),
     rare("pause-at-another-point", "A host stops at a point without a state of its own, and goes on."),
     must("zombie-fenced", "An instance that was paused comes back to find its task taken over."),
-    rare("several-zombies-at-once", "Two workers or more wake up to find their tasks taken over."),
+    must("several-zombies-at-once", "Two workers or more wake up to find their tasks taken over."),
     must("transaction-timed-out", "The broker aborts a transaction that was open for too long."),
     must("transaction-taken-over", "A successor finds its predecessor's transaction open."),
     must("restarted-with-other-workers", "All workers end, and another number of them carries on."),

@@ -50,6 +50,16 @@ pub(super) fn while_creating_topics(draw: &mut Draw, at_ms: u64, unit_ms: u64) -
     }
 }
 
+/// See [`faults::crash_while_concluding`].
+pub(super) fn while_concluding(draw: &mut Draw, at_ms: u64, unit_ms: u64) -> FaultSpec {
+    FaultSpec {
+        point: Some(PointName(*draw.pick(&[Point::TxnDecided, Point::TxnBeforeMarker]))),
+        nth: Some(draw.between(1, 6) as u32),
+        power_cut: draw.chance(1, 2),
+        ..faults::spec(&CrashAtPoint, Phase::Live, at_ms, Host::Broker, unit_ms)
+    }
+}
+
 /// Points that every process which runs a log passes now and then.
 pub(super) const OF_BROKER: &[Point] = &[
     Point::LogBeforeWrite,

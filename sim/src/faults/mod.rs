@@ -182,6 +182,11 @@ pub(crate) fn crash_while_creating_topics(draw: &mut Draw, at_ms: u64, unit_ms: 
     crash_at_point::while_creating_topics(draw, at_ms, unit_ms)
 }
 
+/// The broker dies between a decision and the markers of its transaction.
+pub(crate) fn crash_while_concluding(draw: &mut Draw, at_ms: u64, unit_ms: u64) -> FaultSpec {
+    crash_at_point::while_concluding(draw, at_ms, unit_ms)
+}
+
 fn must_be_mortal(spec: &FaultSpec, _cluster: &Cluster) -> Result<(), String> {
     match spec.host {
         Host::Control => Err("`control` holds the histories and cannot crash".into()),
