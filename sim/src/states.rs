@@ -75,6 +75,8 @@ pub const ALL: &[State] = &[
     must("torn-tail-recovered", "Recovery cuts a log where it is no longer whole."),
     must("pages-lost-by-a-failed-sync", "A sync fails, and the bytes that it was for are gone."),
     must("damage-refused-to-reader", "A reader meets a flipped bit, and is refused instead of served."),
+    rare("damage-refused-to-restore", "A task reads its changelog back, meets a flipped bit, and is refused."),
+    rare("damage-refused-downstream", "A task meets a flipped bit in what another task sent it, and is refused."),
     rare("damage-refused-at-start", "The broker meets a flipped bit in a log of its own, and does not start."),
     // What the logs go through.
     must("segment-rolled", "A segment is full, and the next begins."),

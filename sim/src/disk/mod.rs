@@ -137,11 +137,11 @@ impl SimDisk {
     }
 
     /// Flips a bit of a closed log segment: bytes that were synced long ago, as far as the log can tell. Which bit, `draw`
-    /// decides, of a file whose path begins with `prefix`. The bit is right again when `id` is lifted; nobody but the host ever sees the wrong one. Answers the
-    /// file; `None` when there is none.
-    pub fn rot(&self, id: FaultId, prefix: &str, draw: u64) -> Option<PathBuf> {
+    /// decides, and of which file, among those `of` whose path it may be. The bit is right again when `id` is lifted; nobody but
+    /// the host ever sees the wrong one. Answers the file; `None` when there is none.
+    pub fn rot(&self, id: FaultId, of: &dyn Fn(&str) -> bool, draw: u64) -> Option<PathBuf> {
         let mut state = self.lock();
-        let (path, bit) = state.rot(id, prefix, draw)?;
+        let (path, bit) = state.rot(id, of, draw)?;
         drop(state);
         self.0.trace.record(&self.0.host, Kind::Fault, &format!("bit {bit} of {} flips", path.display()), &[]);
         Some(path)

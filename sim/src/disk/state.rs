@@ -268,11 +268,9 @@ impl State {
     }
 
     /// See [`super::SimDisk::rot`].
-    pub(super) fn rot(&mut self, id: FaultId, prefix: &str, draw: u64) -> Option<(PathBuf, usize)> {
-        let segment = |path: &&PathBuf| {
-            path.extension().is_some_and(|ext| ext == "log")
-                && path.to_str().is_some_and(|path| path.starts_with(prefix))
-        };
+    pub(super) fn rot(&mut self, id: FaultId, of: &dyn Fn(&str) -> bool, draw: u64) -> Option<(PathBuf, usize)> {
+        let segment =
+            |path: &&PathBuf| path.extension().is_some_and(|ext| ext == "log") && path.to_str().is_some_and(of);
         let segments: Vec<PathBuf> = self.live.keys().filter(segment).cloned().collect();
         // Names sort by offset: a segment that has a successor is closed. While a power cut can still take the successor
         // away, the segment may yet be the last, where a flipped bit cannot be told from a torn write.

@@ -416,10 +416,10 @@ fn a_bit_that_rots_reads_wrong_on_the_host_alone_and_right_again_once_it_is_lift
             append(&file, bytes).await;
             file.sync().await.expect("synced");
         }
-        assert_eq!(disk.rot(7, "/d/", 3), None, "a power cut may take the successor away");
+        assert_eq!(disk.rot(7, &|path| path.starts_with("/d/"), 3), None, "a power cut may take the successor away");
         handle.sync_dir(Path::new("/d")).await.expect("synced");
-        assert_eq!(disk.rot(7, "/elsewhere", 3), None);
-        let rotten = disk.rot(7, "/d/", 3).expect("a closed segment");
+        assert_eq!(disk.rot(7, &|path| path.starts_with("/elsewhere"), 3), None);
+        let rotten = disk.rot(7, &|path| path.starts_with("/d/"), 3).expect("a closed segment");
         assert_eq!(rotten, PathBuf::from("/d/0.log"), "the active segment never rots");
         let file = open(&handle, "/d/0.log", OpenMode::Read).await;
         assert_eq!(disk.0.effects.get(7).effective, 0, "nobody has read it");

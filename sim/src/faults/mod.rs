@@ -218,6 +218,16 @@ fn must_amount_to(spec: &FaultSpec, what: &str, range: std::ops::RangeInclusive<
     }
 }
 
+/// The `amount` of bit rot in what tasks wrote; without one it is in the logs that the kind has of old.
+const OF_TASKS: i64 = 1;
+
+fn may_rot(spec: &FaultSpec) -> Result<(), String> {
+    match spec.amount {
+        None | Some(OF_TASKS) => Ok(()),
+        Some(amount) => Err(format!("`amount` is {amount}; 1 is rot in what tasks wrote, and none is in other logs")),
+    }
+}
+
 fn must_be_a_pair(spec: &FaultSpec) -> Result<(), String> {
     match spec.peer {
         None => Err("`peer` is missing".into()),

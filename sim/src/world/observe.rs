@@ -9,6 +9,7 @@ use engine::env::BoxFuture;
 use engine::types::{Offset, ProducerEpoch, ProducerId, TopicPartition};
 use engine::wire::{Transport, TransportError};
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{FetchResponse, ProduceRequest, ProduceResponse, RequestKind, ResponseKind};
 
 use super::board::Board;
@@ -82,8 +83,16 @@ impl Transport for Observed {
                     self.board.end_answered(place, self.board.moment());
                     self.board.transaction_ended(&id, commit, virtual_ms().unwrap_or(0));
                 }
-                (Ok(ResponseKind::Fetch(fetched)), _) if reports_damage(fetched) => {
+                (Ok(ResponseKind::Fetch(fetched)), _) if damaged(fetched).next().is_some() => {
                     self.board.reach("damage-refused-to-reader");
+                    // The control host reads along everywhere, and restores nothing.
+                    for topic in damaged(fetched).filter(|_| self.host != Host::Control) {
+                        if is_changelog(topic) {
+                            self.board.reach("damage-refused-to-restore");
+                        } else if topic.ends_with("-repartition") {
+                            self.board.reach("damage-refused-downstream");
+                        }
+                    }
                     self.board.disturbed(self.host, virtual_ms().unwrap_or(0));
                 }
                 (Err(_), _) => self.board.disturbed(self.host, virtual_ms().unwrap_or(0)),
@@ -173,7 +182,9 @@ impl BatchHeader {
     }
 }
 
-fn reports_damage(fetched: &FetchResponse) -> bool {
-    let mut partitions = fetched.responses.iter().flat_map(|topic| &topic.partitions);
-    partitions.any(|partition| partition.error_code == ResponseError::CorruptMessage.code())
+/// The topics of which a reader was refused what is damaged.
+fn damaged(fetched: &FetchResponse) -> impl Iterator<Item = &str> {
+    let is_damaged = |partition: &PartitionData| partition.error_code == ResponseError::CorruptMessage.code();
+    let topics = fetched.responses.iter().filter(move |topic| topic.partitions.iter().any(is_damaged));
+    topics.map(|topic| topic.topic.as_str())
 }

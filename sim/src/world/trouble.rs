@@ -24,6 +24,24 @@ pub enum Rotten {
     Source,
     /// What the broker reads when it starts.
     BrokersOwn,
+    /// What tasks write: changelogs, repartition topics, outputs.
+    Tasks,
+}
+
+impl Rotten {
+    /// Whether a file is of one of these logs.
+    fn has(self, path: &str, source: &str) -> bool {
+        let Some(name) = path.strip_prefix(hosts::DATA_DIR).and_then(|rest| rest.strip_prefix('/')) else {
+            return false;
+        };
+        let is_source = name.strip_prefix(source).is_some_and(|rest| rest.starts_with('-'));
+        match self {
+            Rotten::Source => is_source,
+            Rotten::BrokersOwn => name.starts_with("__"),
+            // A topic that begins with an underscore is no task's: the schemas.
+            Rotten::Tasks => !is_source && !name.starts_with('_'),
+        }
+    }
 }
 
 /// What a kill waits for.
@@ -131,11 +149,8 @@ impl World<'_> {
     /// there was a closed segment.
     pub fn rot(&mut self, id: usize, host: Host, of: Rotten, draw: u64, for_ms: u64) -> bool {
         let draw = counted(self.plan.root(), "rot", &self.hosts[&host].name, draw);
-        let prefix = match of {
-            Rotten::Source => format!("{}/{}-", hosts::DATA_DIR, self.source),
-            Rotten::BrokersOwn => format!("{}/__", hosts::DATA_DIR),
-        };
-        let Some(path) = self.hosts[&host].env.disk().rot(id, &prefix, draw) else { return false };
+        let of = |path: &str| of.has(path, &self.source);
+        let Some(path) = self.hosts[&host].env.disk().rot(id, &of, draw) else { return false };
         self.rotten.insert(id, path);
         self.tell_rot();
         self.at(self.now_ms() + for_ms, Due::Lift { id });
@@ -277,6 +292,25 @@ mod tests {
         }
         assert_eq!(world.fault_counts()["zombies"].injected, 1);
         world.fault_counts()["zombies"].effective
+    }
+
+    #[test]
+    fn every_file_is_of_one_kind_of_log_at_most() {
+        let kinds = |path: &str| {
+            let all = [Rotten::Source, Rotten::BrokersOwn, Rotten::Tasks];
+            all.into_iter().filter(|kind| kind.has(path, "clicks.raw")).collect::<Vec<_>>()
+        };
+        for (path, kind) in [
+            ("/data/clicks.raw-0/00000000000000000000.log", vec![Rotten::Source]),
+            ("/data/__transactions-0/00000000000000000000.log", vec![Rotten::BrokersOwn]),
+            ("/data/app.1.sums-changelog-0/00000000000000000000.log", vec![Rotten::Tasks]),
+            ("/data/app.1.by-key-repartition-1/00000000000000000000.log", vec![Rotten::Tasks]),
+            ("/data/clicks.rawer.1.out-0/00000000000000000000.log", vec![Rotten::Tasks]),
+            ("/data/_schemas-0/00000000000000000000.log", vec![]),
+            ("/elsewhere/app.1.out-0/00000000000000000000.log", vec![]),
+        ] {
+            assert_eq!(kinds(path), kind, "{path}");
+        }
     }
 
     #[test]
