@@ -79,6 +79,11 @@ fn main() -> ExitCode {
 /// The command line, with variables and `segno.toml` for what it leaves open.
 fn settings() -> Result<Cli, exit::Usage> {
     let sources = settings::Sources::of_process()?;
+    // A process that this program has started itself has the same variables, and they have been spoken of.
+    let inner = std::env::args_os().nth(1).is_some_and(|name| name == "seed-worker" || name == "bench-phase");
+    if !inner {
+        settings::strange_variables(&Cli::command(), &sources).iter().for_each(output::note);
+    }
     let matches = settings::parse(Cli::command(), std::env::args_os().collect(), &sources)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.exit())
 }

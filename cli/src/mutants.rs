@@ -40,8 +40,8 @@ impl Choice {
         let Some(name) = &self.mutant else { return Ok(()) };
         let Some(mutant) = engine::mutant::named(name) else {
             let known: Vec<&str> = engine::mutant::ALL.iter().map(|mutant| mutant.name).collect();
-            let nearest = workloads::nearest(name, &known).unwrap_or_default();
-            let said = format!("no mutant is named {name:?}; the nearest is {nearest:?}, `segno mutants` lists all");
+            let nearest = workloads::hint(workloads::nearest(name, &known));
+            let said = format!("no mutant is named {name:?};{nearest} `segno mutants` lists all");
             return Err(crate::exit::Usage(said).into());
         };
         engine::mutant::choose(mutant);

@@ -12,8 +12,8 @@
 //! time-budget = "2h"
 //! ```
 //!
-//! Invariant: a setting that contradicts a stronger one (`--seeds` and a configured `count`) gives way and is no error; one
-//! that cannot be understood is, with file, line and column, or with the variable's name.
+//! Invariant: a setting that contradicts a stronger one (`--seeds` and a configured `count`) gives way and is no error; two that
+//! contradict each other in one table, or as variables, are one, as is a setting that cannot be understood is, with file, line and column, or with the variable's name.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -105,14 +105,16 @@ impl Sources {
             Some(named) => Some(PathBuf::from(named)),
             None => {
                 let here = std::env::current_dir().unwrap_or_default();
-                here.ancestors().map(|dir| dir.join(FILE)).find(|path| path.is_file())
+                here.ancestors().map(|dir| dir.join(FILE)).find(|path| path.exists())
             }
         };
         let file = match path {
             None => None,
             Some(path) => {
-                let text = std::fs::read_to_string(&path)
-                    .map_err(|error| Usage(format!("cannot read {}: {error}", path.display())))?;
+                let text = std::fs::read_to_string(&path).map_err(|error| {
+                    let named = if variables.contains_key("SEGNO_CONFIG") { "SEGNO_CONFIG: " } else { "" };
+                    Usage(format!("{named}cannot read {}: {error}", path.display()))
+                })?;
                 Some((shorten(&path), text))
             }
         };
@@ -150,7 +152,7 @@ pub fn parse(command: Command, arguments: Vec<OsString>, sources: &Sources) -> R
     if weaker.is_empty() {
         return Ok(flags);
     }
-    weaker.iter().for_each(|id| drop(given.remove(id)));
+    weaker.iter().for_each(|(id, _)| drop(given.remove(id)));
     Ok(with(&command, name, &given).get_matches_from(arguments))
 }
 
@@ -164,26 +166,39 @@ pub fn profile(words: &[&str], sources: &Sources) -> Option<String> {
     flag.map(str::to_owned).or_else(|| sources.variables.get("SEGNO_PROFILE").cloned())
 }
 
-/// The settings that a stronger one contradicts.
-fn contradicted(command: &Command, given: &BTreeMap<String, Setting>, flagged: &dyn Fn(&str) -> bool) -> Vec<String> {
+/// The settings that a stronger one contradicts, each with that one.
+pub fn contradicted(
+    command: &Command,
+    given: &BTreeMap<String, Setting>,
+    flagged: &dyn Fn(&str) -> bool,
+) -> Vec<(String, String)> {
     let strength = |id: &str| match given.get(id) {
         _ if flagged(id) => Origin::Flag.rank(),
         Some(setting) => setting.origin.rank(),
         None => 0,
     };
-    let against = |one: &Arg, other: &Arg| {
-        let conflicts =
-            |a: &Arg, b: &Arg| command.get_arg_conflicts_with(a).iter().any(|arg| arg.get_id() == b.get_id());
-        conflicts(one, other) || conflicts(other, one)
-    };
     let all: Vec<&Arg> = command.get_arguments().collect();
-    let loses = |arg: &&&Arg| {
+    let winner = |arg: &&Arg| {
         let id = arg.get_id().as_str();
-        given.contains_key(id)
-            && !flagged(id)
-            && all.iter().any(|other| strength(other.get_id().as_str()) > strength(id) && against(arg, other))
+        let loses = given.contains_key(id) && !flagged(id);
+        let stronger = |other: &&&Arg| strength(other.get_id().as_str()) > strength(id) && against(command, arg, other);
+        let winner = all.iter().find(stronger).filter(|_| loses)?;
+        Some((id.to_owned(), winner.get_id().to_string()))
     };
-    all.iter().filter(loses).map(|arg| arg.get_id().to_string()).collect()
+    all.iter().filter_map(winner).collect()
+}
+
+/// Whether the two options exclude each other.
+fn against(command: &Command, one: &Arg, other: &Arg) -> bool {
+    let conflicts = |a: &Arg, b: &Arg| command.get_arg_conflicts_with(a).iter().any(|arg| arg.get_id() == b.get_id());
+    conflicts(one, other) || conflicts(other, one)
+}
+
+/// Two of the options that exclude each other.
+fn exclusive<'a>(command: &Command, set: &[&'a Arg]) -> Option<(&'a Arg, &'a Arg)> {
+    let pairs =
+        || set.iter().enumerate().flat_map(|(index, one)| set[index + 1..].iter().map(move |other| (*one, *other)));
+    pairs().find(|(one, other)| against(command, one, other))
 }
 
 /// The command with every setting as a default of its flag.
@@ -197,7 +212,7 @@ fn with(command: &Command, name: &str, given: &BTreeMap<String, Setting>) -> Com
     })
 }
 
-fn sub<'a>(command: &'a Command, name: &str) -> &'a Command {
+pub fn sub<'a>(command: &'a Command, name: &str) -> &'a Command {
     command.find_subcommand(name).expect("a command that has settings is a command")
 }
 
@@ -238,6 +253,12 @@ impl Settings {
                 understood(command, name, option, value).map_err(|problem| Usage(format!("{variable}: {problem}")))?;
                 settings.put(name, option, value.clone(), Origin::Variable(variable));
             }
+            let set = |option: &&Arg| sources.variables.contains_key(&variable(option));
+            let set: Vec<&Arg> = options(command, name).into_iter().filter(set).collect();
+            if let Some((one, other)) = exclusive(sub(command, name), &set) {
+                let (one, other) = (variable(one), variable(other));
+                return Err(Usage(format!("{one} and {other} exclude each other: unset one of them")));
+            }
         }
         Ok(settings)
     }
@@ -255,8 +276,14 @@ impl Settings {
             let (line, column) = position(text, offset);
             Usage(format!("{}:{line}:{column}: {problem}", path.display()))
         };
-        let root = DeTable::parse(text)
-            .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
+        let root = DeTable::parse(text).map_err(|error| {
+            let span = error.span().unwrap_or_default();
+            let named = match error.message() {
+                "duplicate key" => format!(" {}", text.get(span.clone()).unwrap_or_default()),
+                _ => String::new(),
+            };
+            at(span.start, format!("{}{named}", error.message()))
+        })?;
         let tables: Vec<&str> = COMMANDS.into_iter().chain(["profile"]).collect();
         let mut profiles = Vec::new();
         for (key, value) in root.get_ref() {
@@ -308,14 +335,24 @@ impl Settings {
         };
         let options = options(command, name);
         let known: Vec<&str> = options.iter().filter_map(|option| option.get_long()).collect();
+        let mut set: Vec<&Arg> = Vec::new();
         for (key, value) in table {
             let long = key.get_ref().as_ref();
             let Some(option) = options.iter().find(|option| option.get_long() == Some(long)) else {
                 return Err(at(key.span().start, unknown(&format!("a setting of segno {name}"), long, &known)));
             };
             let start = value.span().start;
-            let value = plain(value).ok_or_else(|| at(start, format!("{long} is a text or a number")))?;
+            let value = plain(value).ok_or_else(|| at(start, format!("{long} is a text or a whole number")))?;
             understood(command, name, option, &value).map_err(|problem| at(start, format!("{long}: {problem}")))?;
+            // A variable is of every command, and one of them takes `all`.
+            if long == "pipeline" && !(name == "gate" && value == "all") {
+                crate::pipelines::one(&value).map_err(|problem| at(start, format!("{long}: {problem}")))?;
+            }
+            set.push(option);
+            if let Some((one, other)) = exclusive(sub(command, name), &set) {
+                let (one, other) = (one.get_long().unwrap_or_default(), other.get_long().unwrap_or_default());
+                return Err(at(key.span().start, format!("{one} and {other} exclude each other: keep one of them")));
+            }
             let (line, column) = position(text, key.span().start);
             let file = path.to_owned();
             match profile {
@@ -365,31 +402,24 @@ pub fn strange_variables(command: &Command, sources: &Sources) -> Vec<String> {
         .chain(OTHER_VARIABLES.map(String::from))
         .collect();
     let names: Vec<&str> = known.iter().map(String::as_str).collect();
+    let why = |name: &str| match PER_RUN.iter().find(|id| name == format!("SEGNO_{}", id.to_uppercase())) {
+        Some(id) => format!("--{id} is of one run, and said on its command line alone"),
+        None => match workloads::nearest(name, &names) {
+            Some(nearest) => format!("no setting has that name; is {nearest} meant?"),
+            None => "no setting has that name; `segno config` lists all: count is SEGNO_COUNT".to_owned(),
+        },
+    };
     let strange = sources.variables.keys().filter(|name| !known.contains(name));
-    strange.map(|name| format!("{name} is set, and {}", unknown("a setting", name, &names))).collect()
+    strange.map(|name| format!("{name} is set and has no effect: {}", why(name))).collect()
 }
 
-/// `"cuont" is not a setting; the nearest is "count"; all are …`
+/// `"cuont" is not a setting; the nearest is "count", all are …`
 fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    let nearest = known.iter().min_by_key(|known| changes(name, known)).copied().unwrap_or_default();
+    let nearest = workloads::hint(workloads::nearest(name, known));
     let mut all: Vec<&str> = known.to_vec();
     all.sort_unstable();
     all.dedup();
-    format!("{name:?} is not {what}; the nearest is {nearest:?}, all are {}", all.join(", "))
-}
-
-/// How many bytes must be put in, taken out or replaced to make `one` into `other`.
-fn changes(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, byte) in one.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
-        for (column, wanted) in other.bytes().enumerate() {
-            let replaced = diagonal + usize::from(byte != wanted);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
+    format!("{name:?} is not {what};{nearest} all are {}", all.join(", "))
 }
 
 /// Line and column of a byte, both from 1; columns count characters.
@@ -484,8 +514,22 @@ events = \"5M\"
             said.contains("segno.toml:2:8: tier: invalid value 'fast'") && said.contains("race, soak, mixed"),
             "{said}"
         );
+        let said = wrong("[gate]\npipeline = \"clickstream-sesions\"\n", &[], None);
+        assert!(
+            said.starts_with(
+                "segno.toml:2:12: pipeline: no pipeline is named \"clickstream-sesions\"; the nearest is "
+            ),
+            "{said}"
+        );
         let said = wrong("[gate]\ncount = [1]\n", &[], None);
-        assert_eq!(said, "segno.toml:2:9: count is a text or a number");
+        assert_eq!(said, "segno.toml:2:9: count is a text or a whole number");
+        let said = wrong("[gate]\nseeds = \"0..3\"\ncount = 4\n", &[], None);
+        assert!(
+            said.starts_with("segno.toml:2:1: ") && said.ends_with(" exclude each other: keep one of them"),
+            "{said}"
+        );
+        let said = wrong("", &[("SEGNO_SEEDS", "0..3"), ("SEGNO_COUNT", "4")], None);
+        assert!(said.ends_with(" exclude each other: unset one of them"), "{said}");
         let said = wrong("[gate\n", &[], None);
         assert!(said.starts_with("segno.toml:1:"), "{said}");
         let said = wrong(TEXT, &[], Some("nigthly"));
@@ -494,10 +538,13 @@ events = \"5M\"
         assert!(said.starts_with("SEGNO_JOBS: invalid value 'none'"), "{said}");
         let said = strange_variables(&crate::Cli::command(), &sources("", &[("SEGNO_CUONT", "5")]));
         assert!(
-            said[0].starts_with(
-                "SEGNO_CUONT is set, and \"SEGNO_CUONT\" is not a setting; the nearest is \"SEGNO_COUNT\""
-            ),
+            said[0] == "SEGNO_CUONT is set and has no effect: no setting has that name; is SEGNO_COUNT meant?",
             "{said:?}"
+        );
+        let said = strange_variables(&crate::Cli::command(), &sources("", &[("SEGNO_OUT", "x")]));
+        assert_eq!(
+            said,
+            ["SEGNO_OUT is set and has no effect: --out is of one run, and said on its command line alone"]
         );
     }
 }

@@ -148,6 +148,7 @@ impl Gate {
         let place = process::place(Location::caller());
         let (first, seeds) =
             (setting("SEGNO_SEED_BASE").unwrap_or(self.first), setting("SEGNO_COUNT").unwrap_or(self.seeds));
+        assert!(seeds > 0, "SEGNO_COUNT, or .seeds(..), is 0: no seed is asked for, so nothing would be gated");
         let (past, budget) = (self.corpus.clone(), shrink_budget().unwrap_or(self.shrink));
         let topology: Arc<dyn Workload> = Arc::new(self.build());
         if let Ok(wanted) = std::env::var(process::WORKER) {

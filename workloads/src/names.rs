@@ -14,10 +14,11 @@ pub fn all() -> Vec<Arc<dyn Workload>> {
 
 /// No workload has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no pipeline is named {name:?}; the nearest is {nearest:?}, all are {}", known.join(", "))]
+#[error("no pipeline is named {name:?};{} all are {}", hint(*nearest), known.join(", "))]
 pub struct UnknownName {
     pub name: String,
-    pub nearest: &'static str,
+    /// Where one is near enough to have been meant.
+    pub nearest: Option<&'static str>,
     pub known: Vec<&'static str>,
 }
 
@@ -31,13 +32,23 @@ pub fn by_name(name: &str) -> Result<Arc<dyn Workload>, UnknownName> {
         return Ok(found.clone());
     }
     let known: Vec<&'static str> = all.iter().map(|workload| workload.name()).collect();
-    let nearest = nearest(name, &known).expect("there are workloads");
+    let nearest = nearest(name, &known);
     Err(UnknownName { name: name.to_owned(), nearest, known })
 }
 
-/// What was probably meant by `name`: a known one that it is a part of, or the one that takes the fewest changes.
+/// What was probably meant by `name`: a known one that it is a part of, or the one that takes the fewest changes; nothing,
+/// where it takes more than half of the letters.
 pub fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
-    known.iter().copied().min_by_key(|known| (!known.contains(name), changes(name, known)))
+    let part = |known: &str| name.len() >= 3 && known.contains(name);
+    let near = |known: &str| part(known) || changes(name, known) <= name.len().min(known.len()) / 2;
+    let best = known.iter().copied().min_by_key(|known| (!part(known), changes(name, known)));
+    best.filter(|best| near(best))
+}
+
+/// ` the nearest is "x",` for a message, or nothing.
+#[must_use]
+pub fn hint(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!(" the nearest is {nearest:?},")).unwrap_or_default()
 }
 
 /// How many bytes must be put in, taken out or replaced to make `one` into `other`.
@@ -66,12 +77,16 @@ mod tests {
         }
         assert_eq!(
             by_name("clickstream-session").map(|found| found.name()).unwrap_err().nearest,
-            "clickstream-sessions"
+            Some("clickstream-sessions")
         );
         assert_eq!(
             by_name("unique-minutes").map(|found| found.name()).unwrap_err().nearest,
-            "clickstream-unique-minutes"
+            Some("clickstream-unique-minutes")
         );
+        let far = by_name("x").map(|found| found.name()).unwrap_err();
+        assert_eq!(far.nearest, None);
+        assert!(far.to_string().starts_with("no pipeline is named \"x\"; all are "), "{far}");
+        assert_eq!(super::nearest("nonsense", &["unseen", "skipped"]), None);
         assert_eq!((changes("", "abc"), changes("abc", "abd"), changes("kitten", "sitting")), (3, 1, 3));
     }
 }

@@ -1,12 +1,14 @@
 //! `segno config`: every setting as it stands, and where it comes from.
 
+use std::collections::BTreeMap;
+
 use clap::CommandFactory;
 use serde::Serialize;
 
 use super::gate;
 use crate::exit::Exit;
 use crate::output;
-use crate::settings::{self, COMMANDS, Origin, Settings, Sources};
+use crate::settings::{self, COMMANDS, Origin, Setting, Settings, Sources};
 
 /// Prints every setting as it stands, and where it comes from.
 ///
@@ -35,8 +37,8 @@ A segno.toml:
   jobs = 2
 
   [profile.pr]
-  count = 150
-  time-budget = \"55s\"
+  count = 600
+  time-budget = \"5m\"
 
   [profile.nightly]
   count = 20_000
@@ -64,7 +66,6 @@ struct Line {
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let sources = Sources::of_process()?;
     let document = document(&sources, args.profile.or_else(|| sources.variables.get("SEGNO_PROFILE").cloned()))?;
-    settings::strange_variables(&crate::Cli::command(), &sources).iter().for_each(output::note);
     if args.json {
         output::json(&document)?;
     } else {
@@ -78,10 +79,32 @@ fn document(sources: &Sources, profile: Option<String>) -> anyhow::Result<Docume
     let settings = Settings::resolve(&command, sources, profile.as_deref())?;
     let mut lines = Vec::new();
     for name in COMMANDS {
+        let of_this: BTreeMap<String, Setting> = settings
+            .0
+            .iter()
+            .filter(|((of, _), _)| *of == name)
+            .map(|((_, id), setting)| (id.clone(), setting.clone()))
+            .collect();
+        let weaker: BTreeMap<String, String> =
+            settings::contradicted(settings::sub(&command, name), &of_this, &|_| false).into_iter().collect();
+        let holds = |id: &str| of_this.contains_key(id) && !weaker.contains_key(id);
         for option in settings::options(&command, name) {
             let set = settings.0.get(&(name, option.get_id().to_string()));
             let default = option.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
-            let implied = (name == "gate").then(|| gate::implied(option.get_id().as_str())).flatten();
+            if let (Some(set), Some(winner)) = (set, weaker.get(option.get_id().as_str())) {
+                let winner = winner.replace('_', "-");
+                lines.push(Line {
+                    command: name,
+                    option: option.get_long().unwrap_or_default().to_owned(),
+                    value: None,
+                    from: format!("{} of {}, overridden by {winner}", set.value, set.origin),
+                    variable: settings::variable(option),
+                });
+                continue;
+            }
+            let chosen = holds("seeds") || holds("count");
+            let of_default = !chosen || !["count", "time_budget"].contains(&option.get_id().as_str());
+            let implied = (name == "gate" && of_default).then(|| gate::implied(option.get_id().as_str())).flatten();
             lines.push(Line {
                 command: name,
                 option: option.get_long().unwrap_or_default().to_owned(),
@@ -142,6 +165,14 @@ mod tests {
         assert_eq!(of("time-budget"), (Some("2h"), "SEGNO_TIME_BUDGET"));
         assert_eq!(of("jobs"), (Some("3"), "segno.toml:2"));
         assert_eq!(of("pipeline"), (Some("all"), "default"));
+        let overridden = Sources {
+            file: Some((settings::FILE.into(), "[gate]\nseeds = \"0..3\"\n".into())),
+            variables: [("SEGNO_COUNT".to_owned(), "5".to_owned())].into(),
+        };
+        let lines = super::document(&overridden, None).expect("settings").settings;
+        let seeds = lines.iter().find(|line| line.option == "seeds").expect("a line");
+        let said = (seeds.value.as_deref(), seeds.from.as_str());
+        assert_eq!(said, (None, "0..3 of segno.toml:2, overridden by count"));
         let text = text(&document);
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.lines().any(|line| words(line) == "count 20000 segno.toml:5, profile nightly"), "{text}");
