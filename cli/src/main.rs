@@ -34,14 +34,14 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  segno gate                                    150 seeds over all pipelines in 55 s
+  segno gate                                    150 seeds over all pipelines, for at most 55 s
   segno gate --pipeline clickstream-sessions --count 1000 --time-budget 10m
   segno repro --pipeline clickstream-sessions --seed 7312
   segno run --pipeline clickstream-sessions --input access.log --format combined
   segno bench --events 5M
 
-Settings: flags win over SEGNO_* variables (SEGNO_COUNT for --count), these over segno.toml, and that
-over defaults; `segno config` prints what holds and where it comes from.
+Settings: flags win over SEGNO_* variables (SEGNO_COUNT for --count), these over segno.toml,
+and that over defaults; `segno config` prints what holds and where it comes from.
 
 Exit codes:
   0    every property held

@@ -24,5 +24,8 @@ pub fn select(name: &str) -> Result<Vec<Arc<dyn Workload>>, Usage> {
 /// # Errors
 /// [`Usage`] with the nearest name.
 pub fn one(name: &str) -> Result<Arc<dyn Workload>, Usage> {
-    workloads::by_name(name).map_err(|error| Usage(error.to_string()))
+    workloads::by_name(name).map_err(|error| match name == "all" || name.contains(',') {
+        true => Usage(format!("{name:?} is not one pipeline; name one of {}", error.known.join(", "))),
+        false => Usage(error.to_string()),
+    })
 }

@@ -127,7 +127,7 @@ fn single(text: &str, table: &[(&str, u64)], wrong: &dyn Fn(&str) -> String, bar
     }
     let (number, unit, after) = leading(text).ok_or_else(|| wrong(&format!("`{text}` begins with no number")))?;
     if !after.is_empty() {
-        return Err(wrong(&format!("`{after}` is too much")));
+        return Err(wrong(&format!("`{after}` stands after the unit")));
     }
     let unit = if unit.is_empty() { bare } else { unit };
     let factor = factor(table, unit).ok_or_else(|| wrong(&format!("`{unit}` is no unit here")))?;

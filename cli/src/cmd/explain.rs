@@ -67,6 +67,11 @@ fn named(name: &str) -> Result<&'static Property, Usage> {
     })
 }
 
+/// Every property's name.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|property| property.name)
+}
+
 fn list() -> String {
     let width = ALL.iter().map(|property| property.name.len()).max().unwrap_or(0);
     let mut text = String::new();

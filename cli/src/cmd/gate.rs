@@ -29,7 +29,7 @@ const DOUBLE_EVERY: usize = 20;
 ///
 /// Each seed expands to a plan: a cluster, a workload, and faults with their moments. The pipeline runs live while they
 /// strike, then the log is replayed, and every property is checked. Seeds go round-robin over the pipelines. Without
-/// --seeds, --count or --time-budget: 150 seeds in 55 s.
+/// --seeds, --count or --time-budget: 150 seeds, in at most 55 s.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -299,7 +299,9 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         None => args.seed_base..end()?,
     };
     if seeds.is_empty() {
-        return Err(NothingSelected("no seed is selected".into()).into());
+        return Err(
+            NothingSelected("no seed is selected: --count 0, or --seeds with as much on both sides".into()).into()
+        );
     }
     let asked_for_seeds = args.seeds.is_some() || args.count.is_some();
     let time_budget = args.time_budget.or((!asked_for_seeds).then_some(BUDGET_DEFAULT));

@@ -26,7 +26,7 @@ use crate::{output, pipelines};
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// A plan file, as the gate writes for each violation
-    #[arg(value_name = "PLAN", required_unless_present = "pipeline", conflicts_with_all = ["pipeline", "seed", "tier"])]
+    #[arg(value_name = "PLAN", conflicts_with_all = ["pipeline", "seed", "tier"])]
     plan: Option<PathBuf>,
 
     /// A pipeline's name
@@ -78,6 +78,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     if let Some(path) = &args.save {
         let listed = plan.listed(&*workload).to_toml();
         std::fs::write(path, listed).with_context(|| format!("cannot write {}", path.display()))?;
+        output::note(format_args!("the plan is in {}", path.display()));
     }
     let options = RunOptions { keep_trace: args.trace.is_some(), until_ms: args.until_ms, tell: true };
     let started = Instant::now();
@@ -85,11 +86,13 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if let (Some(path), Some(trace)) = (&args.trace, trace) {
         std::fs::write(path, trace).with_context(|| format!("cannot write {}", path.display()))?;
+        output::note(format_args!("the trace is in {}", path.display()));
     }
     let reproduce = reproduce(&args) + &args.mutant.suffix();
     if let (Some(path), Some(story)) = (&args.perfetto, report.story.as_deref_mut()) {
         story.reproduce.clone_from(&reproduce);
         std::fs::write(path, perfetto::trace(story)).with_context(|| format!("cannot write {}", path.display()))?;
+        output::note(format_args!("the run for Perfetto is in {}", path.display()));
     }
     for violation in &mut report.violations {
         violation.reproduce.clone_from(&reproduce);
@@ -120,7 +123,10 @@ fn choose(args: &Args) -> anyhow::Result<(Arc<dyn Workload>, Plan)> {
             let plan = Plan::draw(&*workload, seed, args.tier.forced());
             Ok((workload, plan))
         }
-        _ => Err(Usage("name a plan, or a pipeline and a seed".into()).into()),
+        _ => {
+            Err(Usage("name a plan file, or --pipeline NAME with --seed N; `segno repro --help` shows both".into())
+                .into())
+        }
     }
 }
 
@@ -128,7 +134,13 @@ fn choose(args: &Args) -> anyhow::Result<(Arc<dyn Workload>, Plan)> {
 pub fn read(path: &Path) -> anyhow::Result<(Arc<dyn Workload>, Plan)> {
     let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let plan = Plan::parse(&source).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
-    let workload = pipelines::one(&plan.pipeline)?;
+    let workload = pipelines::one(&plan.pipeline).map_err(|error| {
+        let line = source.lines().position(|line| line.starts_with("pipeline")).map_or(1, |index| index + 1);
+        let path = path.display();
+        Usage(format!(
+            "{path}:{line}: {error}; a plan that a test left is run by that test: SEGNO_PLAN={path} cargo test"
+        ))
+    })?;
     // Otherwise the run would say it, as a violation of the engine's.
     plan.fits(&*workload).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
     Ok((workload, plan))
@@ -220,5 +232,8 @@ mod tests {
         assert!(said.contains("shape.bound is -5; it must be from 0 to "), "{said}");
         let said = refused("fetch_bytes = ", "fetch_bytes = 0");
         assert!(said.contains("engine.fetch_bytes is 0; it must be from 1 to "), "{said}");
+        let said = refused("pipeline = ", "pipeline = \"payments\"");
+        assert!(said.contains("changed.plan.toml:2: no pipeline is named \"payments\"; all are "), "{said}");
+        assert!(said.contains("; a plan that a test left is run by that test: SEGNO_PLAN="), "{said}");
     }
 }

@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "30s")]
     budget: Duration,
 
-    /// Where the shrunk plan goes; by default beside the plan, as NAME.shrunk.plan.toml
+    /// Where the shrunk plan goes; by default beside the plan, as NAME.shrunk.plan.toml, where no smaller one is
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -56,7 +56,7 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   segno shrink runs/20261121-031007-gate/7312.plan.toml
-  segno shrink 7312.plan.toml --budget 5m --out corpus/7312.plan.toml";
+  segno shrink 7312.plan.toml --budget 5m --out small.plan.toml";
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     args.mutant.apply()?;
@@ -139,7 +139,9 @@ fn smaller(
         anyhow::bail!("{} did not break the same again", args.plan.display());
     };
     let outcome = shrink::told(settings, outcome, stop);
-    let path = args.out.clone().unwrap_or_else(|| beside(&args.plan));
+    let size = |plan: &Plan| (plan.faults.len(), plan.events.as_ref().map_or(usize::MAX, Vec::len));
+    let path =
+        args.out.clone().unwrap_or_else(|| free(&beside(&args.plan), &|there| size(there) < size(&outcome.plan)));
     let header = shrink::header(&outcome, &report.fingerprint);
     std::fs::write(&path, header + &outcome.plan.to_toml())
         .with_context(|| format!("cannot write {}", path.display()))?;
@@ -172,6 +174,19 @@ pub fn settings(jobs: Option<NonZeroUsize>, budget: Duration, mutant: &Choice) -
         budget,
         candidate_limit: CANDIDATE_LIMIT,
     })
+}
+
+/// `path`, unless an earlier try has left something there that is better: then the next name, so that it stays.
+fn free(path: &Path, better: &dyn Fn(&Plan) -> bool) -> PathBuf {
+    let read = |path: &Path| Plan::parse(&std::fs::read_to_string(path).ok()?).ok();
+    if !read(path).is_some_and(|there| better(&there)) {
+        return path.to_owned();
+    }
+    output::note(format_args!("{} holds a smaller plan, of an earlier try, and stays", path.display()));
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let numbered =
+        |number: u32| path.with_file_name(name.replace(".shrunk.plan.toml", &format!(".shrunk-{number}.plan.toml")));
+    (2..).map(numbered).find(|path| !path.exists()).unwrap_or_else(|| path.to_owned())
 }
 
 /// `NAME.plan.toml` becomes `NAME.shrunk.plan.toml`.
@@ -239,6 +254,16 @@ mod tests {
         assert_eq!((report.verdict, written, Exit::from(&report)), (Verdict::Violation, true, Exit::Interrupted));
         assert_eq!(report.violations[0].plan, report.shrunk_plan);
         assert!(text::plain(&text::shrink(&report, "")).starts_with("VIOLATION  shrunk until it was interrupted"));
+    }
+
+    #[test]
+    fn a_smaller_plan_of_an_earlier_try_stays() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("7.shrunk.plan.toml");
+        assert_eq!(free(&path, &|_| true), path, "there is none");
+        std::fs::write(&path, Plan::expand("p", 3, None).to_toml()).expect("a plan");
+        assert_eq!(free(&path, &|_| false), path, "it is no better");
+        assert_eq!(free(&path, &|_| true), dir.path().join("7.shrunk-2.plan.toml"));
     }
 
     #[test]

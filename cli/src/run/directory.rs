@@ -163,10 +163,19 @@ fn differences(stored: &Settings, asked: &Settings) -> Vec<String> {
         _ => unreachable!("settings are an object"),
     };
     let (stored, asked) = (fields(stored), fields(asked));
+    let called = |name: &str| match name {
+        "input_bytes" => "--input, its bytes".to_owned(),
+        "input_sha256" => "--input, its SHA-256 (another file, or it has changed)".to_owned(),
+        name => format!("--{}", name.trim_end_matches("_ms").replace('_', "-")),
+    };
+    let unit = |name: &str| if name.ends_with("_ms") { " ms" } else { "" };
     stored
         .iter()
         .filter(|(name, value)| asked.get(*name) != Some(value))
-        .map(|(name, value)| format!("  {name}: {value} there, {} asked for", asked.get(name).unwrap_or(&Value::Null)))
+        .map(|(name, value)| {
+            let (asked, unit) = (asked.get(name).unwrap_or(&Value::Null), unit(name));
+            format!("  {}: {value}{unit} there, {asked}{unit} asked for", called(name))
+        })
         .collect()
 }
 
@@ -193,7 +202,7 @@ mod tests {
         drop(Directory::open(dir.path(), &settings()).unwrap());
         let other = Settings { watermark_bound_ms: 30_000, ..settings() };
         let failure = Directory::open(dir.path(), &other).err().unwrap().to_string();
-        assert!(failure.contains("watermark_bound_ms: 60000 there, 30000 asked for"), "{failure}");
+        assert!(failure.contains("--watermark-bound: 60000 ms there, 30000 ms asked for"), "{failure}");
         Directory::open(dir.path(), &settings()).unwrap();
     }
 

@@ -65,6 +65,11 @@ pub struct Finished {
 
 /// The size and SHA-256 of a file.
 pub fn fingerprint(path: &Path) -> anyhow::Result<(u64, String)> {
+    if path == Path::new("-") {
+        return Err(
+            Usage("--input -: a run reads its input more than once; save the stream to a file first".into()).into()
+        );
+    }
     let mut file = File::open(path).with_context(|| format!("failed to open {}", path.display()))?;
     if !file.metadata()?.is_file() {
         // A resumed ingest reads it again from some byte on.
