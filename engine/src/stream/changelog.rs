@@ -201,14 +201,14 @@ pub(super) fn put_cell(first: i64, last: i64, out: &mut Vec<u8>, content: impl F
 pub(super) fn cells(value: &[u8]) -> Result<impl Iterator<Item = Result<CellBytes<'_>, CodecError>>, CodecError> {
     let mut cursor = Cursor(value);
     let count = cursor.u32()?;
-    let mut read = move |index| {
+    let read = move |index| {
         if index == count {
             return std::mem::replace(&mut cursor, Cursor(&[])).end().err().map(Err);
         }
         let mut cell = || Ok(CellBytes { first: cursor.i64()?, last: cursor.i64()?, content: cursor.prefixed()? });
         Some(cell())
     };
-    Ok((0..=count).filter_map(move |index| read(index)))
+    Ok((0..=count).filter_map(read))
 }
 
 /// A live key's share of the state digest.
