@@ -510,9 +510,9 @@ impl State {
                 self.segments.iter().rposition(enough).unwrap_or(0)
             }
         };
-        let kept = mutant!("retention-one-too-many", kept, (kept + 1).min(closed.len()));
-        let kept = mutant!("retention-one-too-few", kept, kept.saturating_sub(1));
-        self.segments[kept].base.max(self.start)
+        let first = mutant!("retention-one-too-many", kept, (kept + 1).min(closed.len()));
+        let first = &self.segments[mutant!("retention-one-too-few", first, first.saturating_sub(1))];
+        first.base.max(self.start)
     }
 
     /// The start has moved durably. Answers the segments that are gone with it; their files may be removed.
