@@ -7,11 +7,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine::broker::{Broker, BrokerConfig};
-use engine::client::{Client, ClientConfig, Consumer, Isolation, OffsetSpec, Producer, SocketConfig, SocketTransport};
+use engine::client::{
+    Client, ClientConfig, Consumer, Isolation, OffsetSpec, Producer, SocketConfig, SocketTransport, Taken, Witness,
+};
 use engine::env::real::{EnvOptions, env};
 use engine::env::{Env, Point};
 use engine::record::{BatchBuilder, Compression, Record};
@@ -270,6 +272,83 @@ async fn a_stopped_worker_commits_and_the_next_goes_on() {
     let second = bench.run(Until::EndOfInput).await;
     assert_eq!(second.records(), 80 + PARTITIONS as u64, "and the markers");
     assert_same(&bench.table().await, &expected(0, 200, false).0);
+}
+
+/// Writes down what it is told.
+#[derive(Default)]
+struct Notes(Mutex<Told>);
+
+#[derive(Default)]
+struct Told {
+    asked: u64,
+    begun: Vec<(TopicPartition, Offset)>,
+    taking: Vec<Offset>,
+    taken: Vec<(TopicPartition, Offset, Offset)>,
+    /// Of the inputs.
+    offsets: Vec<Offset>,
+}
+
+impl Witness for Notes {
+    fn begins(&self, partitions: &[TopicPartition], positions: &[Offset]) {
+        let begun = partitions.iter().cloned().zip(positions.iter().copied());
+        self.0.lock().expect("notes").begun.extend(begun);
+    }
+
+    fn asks(&self) -> u64 {
+        let mut told = self.0.lock().expect("notes");
+        told.asked += 1;
+        told.asked
+    }
+
+    fn takes(&self, records: &[Record<'_>]) {
+        self.0.lock().expect("notes").taking.extend(records.iter().map(|record| record.offset));
+    }
+
+    fn took(&self, taken: &Taken<'_>) {
+        let mut guard = self.0.lock().expect("notes");
+        let told = &mut *guard;
+        assert!((1..=told.asked).contains(&taken.asked), "{} of {}", taken.asked, told.asked);
+        assert!(taken.next <= taken.fetched.last_stable, "{taken:?}");
+        assert!(told.taking.iter().all(|offset| (taken.from..taken.next).contains(offset)), "{:?}", told.taking);
+        told.taken.push((taken.partition.clone(), taken.from, taken.next));
+        let offsets = std::mem::take(&mut told.taking);
+        if &*taken.partition.topic == "events" {
+            told.offsets.extend(offsets);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_witness_is_told_what_a_task_takes_and_a_restart_goes_on_from_its_commit() {
+    let bench = Bench::new(false).await;
+    bench.write(0, 120, false).await;
+    let task = TaskId { stage: 0, partition: Partition(0) };
+    let input = TopicPartition::new("events", 0);
+    let changelog = bench.deployment.task(task).changelog().cloned().expect("it has a state");
+    let half = bench.client.stable_end(&input).await.expect("end");
+    let notes = Arc::new(Notes::default());
+    let client = bench.client.witnessed(notes.clone());
+    let settings = WorkerSettings { fetch_bytes: 300, ..settings() };
+    let run = |until| run_task(&bench.env, &client, &bench.deployment, task, &settings, until, Stop::never());
+    run(Until::Reached([(input.clone(), half)].into())).await.expect("ends well");
+    let snapshot = bench.client.stable_end(&changelog).await.expect("end");
+    bench.write(120, 80, true).await;
+    run(Until::EndOfInput).await.expect("ends well");
+    let end = bench.client.stable_end(&input).await.expect("end");
+    let told = notes.0.lock().expect("notes");
+    let zero = Offset::ZERO;
+    let begun = [(&changelog, zero), (&input, zero), (&changelog, zero), (&input, half)];
+    assert_eq!(told.begun.iter().map(|(partition, offset)| (partition, *offset)).collect::<Vec<_>>(), begun);
+    assert_eq!(told.offsets, (0..end.0).map(Offset).collect::<Vec<_>>(), "every record, once");
+    for (partition, end) in [(&input, end), (&changelog, snapshot)] {
+        let mut next = zero;
+        for (_, from, to) in told.taken.iter().filter(|(of, ..)| of == partition) {
+            assert_eq!(*from, next, "{partition}");
+            next = *to;
+        }
+        assert_eq!(next, end, "{partition}");
+    }
+    assert!(told.taken.len() > 4, "{:?}", told.taken);
 }
 
 #[tokio::test(start_paused = true)]

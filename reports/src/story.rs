@@ -125,7 +125,7 @@ pub enum MarkKind {
     Abort,
     /// A task's watermark moved.
     Watermark,
-    /// A source record that has to do with the difference was acknowledged.
+    /// A source record that has to do with the difference was acknowledged, or read by a task.
     Event,
     /// The engine passed a named point. There are many of these: pages leave them out, Perfetto shows them.
     Point,

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use engine::stream::Deployment;
 use engine::types::{Millis, Offset, Partition, ProducerEpoch, ProducerId, Timestamp, TopicPartition};
 
+use crate::plan::Host;
 use crate::world::board::TaskKey;
 
 /// A position in the world's history.
@@ -32,6 +33,8 @@ pub struct Evidence {
     pub live: RunNames,
     pub replay: RunNames,
     pub history: History,
+    /// The same, and what was seen of a version that found its input cut; `None` when there was none. The files are older.
+    pub whole_history: Option<History>,
     /// Every crash of the broker, in order.
     pub crashes: Vec<Crash>,
     /// Every time that a needed offset was deleted under a run.
@@ -173,8 +176,12 @@ pub struct History {
     pub trims: Vec<TrimRecord>,
     /// Batches that tasks wrote.
     pub writes: Vec<WriteRecord>,
+    /// Offsets that tasks added to their transactions.
+    pub offsets: Vec<OffsetsRecord>,
     /// What the readers read, from offset 0.
     pub assigned: BTreeMap<String, Vec<TopicPartition>>,
+    /// By name, the readers that are instances of tasks: their polls are among [`History::polls`].
+    pub task_readers: BTreeMap<String, TaskReader>,
 }
 
 /// A source record that somebody tried to write. Its identity is the header `segno.send`, never reused.
@@ -197,7 +204,9 @@ pub struct Ack {
 }
 
 /// One answered fetch of one partition, by a reader that never seeks back: a smaller `from` than its last `next` is an error.
-/// What tasks read is not recorded; what came of it is in what they commit.
+/// Readers are those of the control host, and every instance of every task ([`TaskReader`]), which goes back to what its
+/// group has committed and so begins anew. Of a task it holds what the task took, when it had taken it: a fetch that it
+/// never came to is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PollRecord {
     pub reader: String,
@@ -220,6 +229,43 @@ pub struct PollRecord {
 pub struct Seen {
     pub offset: Offset,
     pub digest: u64,
+}
+
+/// An instance of a task began to read its inputs, or its changelog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskReader {
+    pub task: TaskKey,
+    pub group: String,
+    pub host: Host,
+    /// Of the task; numbered over the whole world.
+    pub instance: u64,
+    /// Before the instance did anything.
+    pub started: Moment,
+    /// It knew its positions.
+    pub began: Moment,
+    /// It reads its changelog, from where that begins; several times if it is trimmed meanwhile.
+    pub restores: bool,
+    /// Of a version that starts at a time: without a commit the log says where.
+    pub from_time: bool,
+    pub positions: Vec<(TopicPartition, Offset)>,
+}
+
+impl TaskReader {
+    /// Where it began to read `partition`.
+    pub fn begins(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.positions.iter().find(|(of, _)| of == partition).map(|(_, position)| *position)
+    }
+}
+
+/// A request to add a group's offsets to a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetsRecord {
+    pub group: String,
+    pub producer_id: ProducerId,
+    pub epoch: ProducerEpoch,
+    pub offsets: Vec<(TopicPartition, Offset)>,
+    /// Success was answered, for all of them.
+    pub answered: bool,
 }
 
 /// A request to end a transaction, and whether it was answered with success.

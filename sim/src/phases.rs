@@ -326,6 +326,7 @@ impl Phases<'_, '_> {
             live: RunNames::of(&self.deployments[0]),
             replay: RunNames::of(&self.deployments[1]),
             history: self.world.board.history(),
+            whole_history: None,
             crashes: self.world.take_crashes(),
             gaps: Vec::new(),
             cut: None,

@@ -109,6 +109,9 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
     evidence.cut_short = stopped.is_err();
     if stopped.is_ok() {
         stopped = phases.run_cut(&mut evidence);
+        if evidence.after_gap.is_some() {
+            evidence.whole_history = Some(phases.world.board.history());
+        }
     }
     world.freeze_all();
     let mut found: Vec<Violation> =

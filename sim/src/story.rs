@@ -7,13 +7,15 @@
 
 use std::collections::BTreeMap;
 
+use engine::types::TopicPartition;
 use reports::story::{Mark, MarkKind, PhaseSpan, Span, SpanKind};
-use reports::{FirstDifference, Story};
+use reports::{Cause, FirstDifference, Story};
 
 use crate::checks::Case;
 use crate::evidence::Moment;
 use crate::plan::{FaultSpec, Host};
 use crate::trace::{Kind, Told};
+use crate::world::board::TaskKey;
 
 /// Watermarks beyond this are of the end marker, or of a channel that has said nothing.
 const NO_TIME_MS: i64 = i64::MAX / 4;
@@ -114,6 +116,7 @@ pub fn tell(story: &mut Story, sources: &Sources<'_>, first_difference: Option<&
     outages(story, sources);
     faults(story, sources);
     transactions(story, sources);
+    instances(story, sources);
     let points = sources.told.iter().filter(|told| told.kind == Kind::Point).count();
     let mut left_out = points.saturating_sub(POINTS_MAX);
     story.points_left_out = left_out as u64;
@@ -205,7 +208,7 @@ fn transactions(story: &mut Story, sources: &Sources<'_>) {
     }
     for (names, version) in [(&evidence.live, 1), (&evidence.replay, 2)] {
         for (task, changelog) in sources.case.changelogs(names) {
-            let name = format!("{}-{} v{version}", task.stage, task.partition);
+            let name = name_of(task.key(version));
             for cut in &changelog.cuts {
                 let Some((at_ms, host)) = ended.get(&(cut.writer.producer_id, cut.writer.epoch)) else { continue };
                 let offsets: Vec<String> = cut.said.offsets.iter().map(i64::to_string).collect();
@@ -234,6 +237,26 @@ fn transactions(story: &mut Story, sources: &Sources<'_>) {
     }
 }
 
+/// `0-2 v1`, as marks name a task.
+fn name_of(task: TaskKey) -> String {
+    format!("{}-{} v{}", task.stage, task.partition, task.version)
+}
+
+/// Where each instance of a task began to read its inputs.
+fn instances(story: &mut Story, sources: &Sources<'_>) {
+    for reader in sources.case.evidence.history.task_readers.values().filter(|reader| !reader.restores) {
+        let positions: Vec<String> =
+            reader.positions.iter().map(|(partition, offset)| format!("{partition} from {offset}")).collect();
+        story.lane(&reader.host.to_string()).marks.push(Mark {
+            at_ms: sources.diary.at_ms(reader.began),
+            kind: MarkKind::Note,
+            what: format!("reads {}", positions.join(", ")),
+            task: Some(name_of(reader.task)),
+            event_time_ms: None,
+        });
+    }
+}
+
 /// What the hosts passed and said.
 fn note(story: &mut Story, told: &Told) {
     let kind = match told.kind {
@@ -252,7 +275,7 @@ fn note(story: &mut Story, told: &Told) {
     story.lane(&told.host).marks.push(mark);
 }
 
-/// When the records that make the difference came into the log.
+/// When the records that make the difference came into the log, and when tasks had read them.
 fn arrivals(story: &mut Story, sources: &Sources<'_>, difference: &FirstDifference) {
     for cause in &difference.causes {
         let sends = sources.case.evidence.history.sends.iter();
@@ -268,6 +291,30 @@ fn arrivals(story: &mut Story, sources: &Sources<'_>, difference: &FirstDifferen
             what: format!("{}[{}]@{} acknowledged", cause.topic, cause.partition, cause.offset),
             task: None,
             event_time_ms: Some(cause.event_time_ms),
+        });
+    }
+    readings(story, sources, difference);
+}
+
+/// When a task had taken the records that make the difference: every instance that did, a line for what it took at once.
+fn readings(story: &mut Story, sources: &Sources<'_>, difference: &FirstDifference) {
+    let history = &sources.case.evidence.history;
+    for poll in &history.polls {
+        let Some(reader) = history.task_readers.get(&poll.reader) else { continue };
+        let TopicPartition { topic, partition } = &poll.partition;
+        let took = |cause: &&Cause| {
+            (cause.topic.as_str(), cause.partition) == (&**topic, partition.0)
+                && poll.seen.binary_search_by_key(&cause.offset, |seen| seen.offset.0).is_ok()
+        };
+        let taken: Vec<&Cause> = difference.causes.iter().filter(took).collect();
+        let offsets: Vec<String> = taken.iter().map(|cause| cause.offset.to_string()).collect();
+        let Some(first) = taken.first() else { continue };
+        story.lane(&reader.host.to_string()).marks.push(Mark {
+            at_ms: sources.diary.at_ms(poll.answered),
+            kind: MarkKind::Event,
+            what: format!("{topic}[{partition}]@{} read", offsets.join(", ")),
+            task: Some(name_of(reader.task)),
+            event_time_ms: Some(first.event_time_ms),
         });
     }
 }

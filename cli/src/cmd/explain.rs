@@ -154,15 +154,17 @@ const ALL: &[Property] = &[
               offset that goes back makes both happen later.",
         seen: "Jepsen's checker for Kafka-like logs has classes of its own for it: nonmonotonic and skipped polls and sends. \
                KIP-320 gave Kafka's consumers a way to notice that a log they had read was truncated.",
-        look_at: "restarts of the broker in the timeline, then what the group's offsets were restored from",
+        look_at: "restarts of the broker in the timeline, then what the group's offsets were restored from, and where each \
+                  instance of a task began to read",
     },
     Property {
         name: "skipped",
         holds_when: "no reader leaves out what another saw, and nothing foreign lies between two sends",
         why: "A record that one reader saw and another went past is in one result and not in the other, and neither reader \
-              knows.",
+              knows. A task that starts again beyond what was read for it leaves out what lies between.",
         seen: "Jepsen's checker for Kafka-like logs has classes of its own for it, skipped polls and skipped sends.",
-        look_at: "the two readers and the offsets that the message names, and what the broker told each of its stable offset",
+        look_at: "the two readers and the offsets that the message names, and what the broker told each of its stable offset; \
+                  of a task, what it committed last",
     },
     Property {
         name: "unseen",
@@ -170,7 +172,8 @@ const ALL: &[Property] = &[
         why: "An event that is in the log and that nobody is shown is lost for every purpose but an audit.",
         seen: "Jepsen's checker for Kafka-like logs has a class of its own for it: acknowledged, and never polled. Its analysis \
                of Bufstream 0.1.0 found stuck consumers.",
-        look_at: "what holds the last stable offset back: an open transaction of that partition",
+        look_at: "what holds the last stable offset back: an open transaction of that partition; of a task that restores, \
+                  where it took its changelog to end",
     },
     Property {
         name: "torn-transaction",

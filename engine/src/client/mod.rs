@@ -7,6 +7,7 @@
 //! - [`Producer`]: idempotent writes. [`TransactionalProducer`]: the same, all or nothing, fenced by its name.
 //! - [`Consumer`]: reads many partitions, never moves back, skips no gap.
 //! - [`SocketTransport`]: the way to a broker elsewhere.
+//! - [`Witness`]: is told what a client's readers take, if somebody looks on.
 
 mod admin;
 mod committed;
@@ -17,6 +18,7 @@ mod producer;
 mod retry;
 mod socket;
 mod transaction;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,7 @@ pub use fetch::{Aborted, Fetched, Isolation};
 pub use producer::Producer;
 pub use socket::{SocketConfig, SocketTransport};
 pub use transaction::{Sealed, TransactionalProducer};
+pub use witness::{Taken, Witness};
 
 use crate::env::{Env, Point};
 use crate::wire::{Transport, api, frame};
@@ -69,12 +72,27 @@ struct Inner {
     env: Env,
     transport: Arc<dyn Transport>,
     config: ClientConfig,
+    /// `None` in production.
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl Client {
     pub fn new(env: Env, transport: Arc<dyn Transport>, config: ClientConfig) -> Client {
         assert!(config.retry_backoff > Duration::ZERO, "a backoff of zero would spin");
-        Client { inner: Arc::new(Inner { env, transport, config }) }
+        Client { inner: Arc::new(Inner { env, transport, config, witness: None }) }
+    }
+
+    /// The same client, while `witness` looks on.
+    #[must_use]
+    pub fn witnessed(&self, witness: Arc<dyn Witness>) -> Client {
+        let Inner { env, transport, config, witness: _ } = &*self.inner;
+        let (env, transport, config) = (env.clone(), transport.clone(), config.clone());
+        Client { inner: Arc::new(Inner { env, transport, config, witness: Some(witness) }) }
+    }
+
+    /// Who looks on.
+    pub(crate) fn witness(&self) -> Option<&dyn Witness> {
+        self.inner.witness.as_deref()
     }
 
     pub fn env(&self) -> &Env {

@@ -1,5 +1,6 @@
-//! What the clients saw, and nothing else: acknowledgements, reads, the ends of transactions. No log is read here, so these
-//! properties hold or fail of any broker, ours or another. The vocabulary is that of Jepsen's Kafka workload.
+//! What the clients saw, and nothing else: acknowledgements, reads, the ends of transactions. Readers are those that read
+//! along, and every instance of every task. No log is read here, so these properties hold or fail of any broker, ours or
+//! another. The vocabulary is that of Jepsen's Kafka workload.
 //!
 //! In: [`History`]. Out: violations under the names of the properties that the logs are held to as well, and two that only a
 //! history can break: `skipped` and `unseen`.
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::types::{ProducerEpoch, ProducerId, TopicPartition};
 
-use super::{Case, Check, Violation};
+use super::{Case, Check, Violation, instances};
 use crate::evidence::{History, PollRecord, SendRecord, WriteRecord};
 
 pub const LOST_WRITE: Check = Check {
@@ -78,9 +79,22 @@ pub const UNSEEN: Check = Check {
     run: |case| {
         // A run that did not come to rest is `converges`'s.
         let found = if settled(case) { unseen(&case.reading) } else { Vec::new() };
-        said("unseen", found)
+        said("unseen", [found, instances::unrestored(case.reading.history)].concat())
     },
 };
+
+/// What finds the violations of each property, in the order of the checks above.
+#[cfg(test)]
+pub(super) const KINDS: [(&str, fn(&Reading<'_>) -> Vec<String>); 8] = [
+    ("lost-write", lost_writes),
+    ("duplicate", duplicates),
+    ("inconsistent-offset", inconsistent),
+    ("nonmonotonic", nonmonotonic),
+    ("skipped", skipped),
+    ("aborted-read", aborted_reads),
+    ("torn-transaction", torn),
+    ("unseen", |reading| [unseen(reading), instances::unrestored(reading.history)].concat()),
+];
 
 fn polled(case: &Case<'_>) -> u64 {
     case.evidence.history.polls.iter().map(|poll| poll.seen.len() as u64).sum()
@@ -283,10 +297,11 @@ fn inconsistent(reading: &Reading<'_>) -> Vec<String> {
 }
 
 fn nonmonotonic(reading: &Reading<'_>) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found = instances::went_back(reading.history);
     for (name, partition) in &reading.partitions {
         for (reader, polls) in &partition.readers {
-            let mut position = None;
+            let task = reading.history.task_readers.get(*reader);
+            let mut position = task.and_then(|task| task.begins(name));
             for poll in polls {
                 let from = poll.from;
                 if let Some(to) = position.filter(|position| from < *position) {
@@ -330,14 +345,15 @@ fn nonmonotonic(reading: &Reading<'_>) -> Vec<String> {
 }
 
 fn skipped(reading: &Reading<'_>) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found = instances::skipped(reading.history);
     let ids: BTreeMap<u64, u64> = reading.history.sends.iter().map(|send| (send.digest, send.id)).collect();
     for (name, partition) in &reading.partitions {
         for (reader, polls) in &partition.readers {
-            let mut position = 0;
+            let task = reading.history.task_readers.get(*reader);
+            let mut position = task.and_then(|task| task.begins(name)).map_or(0, |begins| begins.0);
             for poll in polls {
-                // Who fell behind the start of the log was told so, and goes on from there.
-                if poll.from.0 > position && poll.from > poll.log_start {
+                // Who reads along and fell behind the start of the log was told so, and goes on from there. A task does not.
+                if poll.from.0 > position && (task.is_some() || poll.from > poll.log_start) {
                     found
                         .push(format!("{reader} had read {name} up to {position} and then read on from {}", poll.from));
                 }
@@ -472,127 +488,9 @@ mod tests {
     use engine::types::Offset;
 
     use super::super::kit;
+    use super::super::script::{Script, good};
     use super::*;
-    use crate::evidence::{Ack, EndRecord, Moment, Seen};
-
-    /// `<partition>` of topic `t`.
-    fn partition(number: i32) -> TopicPartition {
-        TopicPartition::new("t", number)
-    }
-
-    /// A history by hand: a send's digest is its id.
-    #[derive(Default)]
-    struct Script(History);
-
-    impl Script {
-        fn send(mut self, id: u64, number: i32, acked: Option<i64>) -> Script {
-            self.0.sends.push(SendRecord {
-                id,
-                partition: partition(number),
-                digest: id,
-                sent: Moment(0),
-                acks: acked.map(|offset| Ack { at: Moment(1), offset: Offset(offset) }).into_iter().collect(),
-            });
-            self
-        }
-
-        /// `seen`: (offset, digest).
-        fn poll(mut self, reader: &str, number: i32, range: std::ops::Range<i64>, seen: &[(i64, u64)]) -> Script {
-            self.0.polls.push(PollRecord {
-                reader: reader.into(),
-                partition: partition(number),
-                asked: Moment(0),
-                answered: Moment(0),
-                from: Offset(range.start),
-                next: Offset(range.end),
-                read_committed: reader.starts_with("committed"),
-                high_watermark: Offset(range.end),
-                last_stable: Offset(range.end),
-                log_start: Offset(0),
-                seen: seen.iter().map(|(offset, digest)| Seen { offset: Offset(*offset), digest: *digest }).collect(),
-            });
-            self
-        }
-
-        /// Two records of (7, epoch), written at `base`.
-        fn write(mut self, epoch: i16, sequence: i32, number: i32, base: i64) -> Script {
-            self.0.writes.push(WriteRecord {
-                partition: partition(number),
-                writer: Some((ProducerId(7), ProducerEpoch(epoch))),
-                transactional: true,
-                sequence,
-                records: 2,
-                asked: Moment(0),
-                answered: Some((Moment(1), Offset(base))),
-            });
-            self
-        }
-
-        fn end(mut self, epoch: i16, commit: bool) -> Script {
-            self.0.ends.push(EndRecord {
-                transactional_id: "x".into(),
-                producer_id: ProducerId(7),
-                epoch: ProducerEpoch(epoch),
-                commit,
-                asked: Moment(2),
-                answered: Some(Moment(3)),
-            });
-            self
-        }
-
-        fn assigned(mut self, reader: &str, numbers: &[i32]) -> Script {
-            self.0.assigned.insert(reader.into(), numbers.iter().map(|number| partition(*number)).collect());
-            self
-        }
-
-        /// Everything that is found, as `property: message`.
-        fn found(&self) -> Vec<String> {
-            let reading = Reading::of(&self.0);
-            type Find = fn(&Reading<'_>) -> Vec<String>;
-            let kinds: [(&str, Find); 8] = [
-                ("lost-write", lost_writes),
-                ("duplicate", duplicates),
-                ("inconsistent-offset", inconsistent),
-                ("nonmonotonic", nonmonotonic),
-                ("skipped", skipped),
-                ("aborted-read", aborted_reads),
-                ("torn-transaction", torn),
-                ("unseen", unseen),
-            ];
-            let all = kinds
-                .iter()
-                .flat_map(|(name, find)| find(&reading).into_iter().map(move |message| format!("{name}: {message}")));
-            all.collect()
-        }
-
-        /// The properties that are broken, each once.
-        fn broken(&self) -> Vec<String> {
-            let mut names: Vec<String> =
-                self.found().iter().filter_map(|found| Some(found.split_once(':')?.0.to_owned())).collect();
-            names.dedup();
-            names
-        }
-    }
-
-    /// Two sends and a transaction over two partitions, read by two readers.
-    fn good() -> Script {
-        Script::default()
-            .send(1, 0, Some(0))
-            .send(2, 0, None)
-            .send(3, 0, Some(2))
-            .poll("raw", 0, 0..2, &[(0, 1), (1, 2)])
-            .poll("raw", 0, 2..3, &[(2, 3)])
-            .write(0, 0, 1, 0)
-            .write(0, 0, 2, 0)
-            .end(0, true)
-            .write(1, 0, 1, 3)
-            .end(1, false)
-            .poll("committed", 1, 0..6, &[(0, 90), (1, 91)])
-            .poll("committed", 2, 0..3, &[(0, 92), (1, 93)])
-            .poll("raw", 1, 0..6, &[(0, 90), (1, 91), (3, 94), (4, 95)])
-            .assigned("raw", &[0, 1])
-            .assigned("committed", &[1, 2])
-    }
+    use crate::evidence::{Ack, Moment};
 
     #[test]
     fn an_honest_history_passes() {

@@ -3,11 +3,13 @@
 //! In: [`Evidence`]. Out: [`Violation`]s. They read logs and histories, draw nothing, call neither `engine::log` nor
 //! the client, and run after the world has ended. A new property costs one file and its two lines here.
 //!
-//! [`log`] decodes the disk, [`output`], [`source`] and [`panes`] say what the decoded topics mean; the rest are properties.
+//! [`log`] decodes the disk, [`output`], [`source`] and [`panes`] say what the decoded topics mean, [`instances`] is the part of
+//! [`history`] that is about where tasks begin to read; the rest are properties.
 
 pub mod changelog;
 pub mod deterministic;
 pub mod history;
+mod instances;
 pub mod log;
 pub mod output;
 pub mod panes;
@@ -31,6 +33,8 @@ mod watermark_monotonic;
 
 #[cfg(test)]
 mod kit;
+#[cfg(test)]
+mod script;
 
 use std::collections::BTreeMap;
 
@@ -106,7 +110,8 @@ impl<'a> Case<'a> {
                 changelogs.insert(name.clone(), Changelog::read(log, task.window));
             }
         }
-        let reading = Reading::of(&evidence.history);
+        // Histories need no files: what was seen after these were taken is judged, too.
+        let reading = Reading::of(evidence.whole_history.as_ref().unwrap_or(&evidence.history));
         Case { evidence, workload, shape, logs, source, live, replay, reading, expected, changelogs }
     }
 

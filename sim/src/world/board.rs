@@ -17,7 +17,9 @@ use engine::types::{Offset, Partition, ProducerId, TopicPartition};
 use tokio::sync::watch;
 
 use crate::effects::FaultId;
-use crate::evidence::{Ack, EndRecord, History, Moment, PollRecord, SendRecord, TrimRecord, WriteRecord};
+use crate::evidence::{
+    Ack, EndRecord, History, Moment, OffsetsRecord, PollRecord, SendRecord, TaskReader, TrimRecord, WriteRecord,
+};
 use crate::plan::Host;
 
 /// One task of one version.
@@ -387,9 +389,18 @@ impl Board {
         self.lock().history.assigned.insert(reader, partitions);
     }
 
+    /// An instance of a task begins to read; it never seeks back either.
+    pub fn task_reads(&self, reader: String, record: TaskReader) {
+        let before = self.lock().history.task_readers.insert(reader.clone(), record);
+        assert!(before.is_none(), "{reader} begins twice");
+    }
+
     pub fn polled(&self, record: PollRecord) {
         let mut state = self.lock();
-        state.positions.insert((record.reader.clone(), record.partition.clone()), record.next);
+        // Of a task's reader nobody asks how far it is.
+        if !state.history.task_readers.contains_key(&record.reader) {
+            state.positions.insert((record.reader.clone(), record.partition.clone()), record.next);
+        }
         state.history.polls.push(record);
     }
 
@@ -461,6 +472,18 @@ impl Board {
 
     pub fn end_answered(&self, place: usize, at: Moment) {
         self.lock().history.ends[place].answered = Some(at);
+    }
+
+    /// A request to add offsets to a transaction leaves; its place in the history is for [`Board::offsets_answered`].
+    pub fn offsets_asked(&self, record: OffsetsRecord) -> usize {
+        let mut state = self.lock();
+        state.history.offsets.push(record);
+        state.history.offsets.len() - 1
+    }
+
+    /// All of them were taken.
+    pub fn offsets_answered(&self, place: usize) {
+        self.lock().history.offsets[place].answered = true;
     }
 
     pub fn trim_asked(&self, record: TrimRecord) {

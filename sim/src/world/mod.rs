@@ -16,6 +16,7 @@ pub mod hosts;
 mod observe;
 mod tasks;
 mod trouble;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

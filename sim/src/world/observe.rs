@@ -1,5 +1,5 @@
-//! A transport that remembers: every batch, every request to end a transaction or to delete records, the offsets that
-//! were committed, and every call that failed.
+//! A transport that remembers: every batch, every request to end a transaction, to add offsets to it or to delete records,
+//! and every call that failed.
 //!
 //! In: another transport. Out: the same answers; lines in the board's histories.
 
@@ -10,11 +10,14 @@ use engine::types::{Offset, ProducerEpoch, ProducerId, TopicPartition};
 use engine::wire::{Transport, TransportError};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_response::PartitionData;
-use kafka_protocol::messages::{FetchResponse, ProduceRequest, ProduceResponse, RequestKind, ResponseKind};
+use kafka_protocol::messages::{
+    FetchResponse, ProduceRequest, ProduceResponse, RequestKind, ResponseKind, TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
+};
 
 use super::board::Board;
 use crate::clock::virtual_ms;
-use crate::evidence::{EndRecord, TrimRecord, WriteRecord};
+use crate::evidence::{EndRecord, OffsetsRecord, TrimRecord, WriteRecord};
 use crate::plan::Host;
 
 pub struct Observed {
@@ -50,14 +53,15 @@ impl Transport for Observed {
                 )),
                 _ => None,
             };
+            let mut adding = None;
             if let RequestKind::TxnOffsetCommit(sent) = &request {
-                let offsets = sent.topics.iter().flat_map(|topic| {
-                    topic.partitions.iter().map(|partition| {
-                        let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
-                        ((sent.group_id.to_string(), of), Offset(partition.committed_offset))
-                    })
-                });
+                let record = offsets_of(sent);
+                let offsets = record
+                    .offsets
+                    .iter()
+                    .map(|(partition, offset)| ((record.group.clone(), partition.clone()), *offset));
                 self.board.offsets_sent(sent.transactional_id.to_string(), offsets);
+                adding = Some(self.board.offsets_asked(record));
             }
             if let RequestKind::DeleteRecords(deletion) = &request {
                 for topic in &deletion.topics {
@@ -77,6 +81,11 @@ impl Transport for Observed {
             let answer = self.inner.call(api_version, request).await;
             if let Ok(ResponseKind::Produce(produced)) = &answer {
                 self.written(&writes, produced);
+            }
+            if let (Ok(ResponseKind::TxnOffsetCommit(added)), Some(place)) = (&answer, adding)
+                && takes_all(added)
+            {
+                self.board.offsets_answered(place);
             }
             match (&answer, ending) {
                 (Ok(ResponseKind::EndTxn(end)), Some((id, commit, place))) if end.error_code == 0 => {
@@ -180,6 +189,26 @@ impl BatchHeader {
             records: i32::from_be_bytes(bytes.get(57..61)?.try_into().ok()?),
         })
     }
+}
+
+fn offsets_of(request: &TxnOffsetCommitRequest) -> OffsetsRecord {
+    let partitions = request.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|partition| {
+            let of = TopicPartition::new(topic.name.as_str(), partition.partition_index);
+            (of, Offset(partition.committed_offset))
+        })
+    });
+    OffsetsRecord {
+        group: request.group_id.to_string(),
+        producer_id: ProducerId(request.producer_id.0),
+        epoch: ProducerEpoch(request.producer_epoch),
+        offsets: partitions.collect(),
+        answered: false,
+    }
+}
+
+fn takes_all(response: &TxnOffsetCommitResponse) -> bool {
+    response.topics.iter().flat_map(|topic| &topic.partitions).all(|partition| partition.error_code == 0)
 }
 
 /// The topics of which a reader was refused what is damaged.

@@ -18,6 +18,7 @@ use engine::stream::{Deployment, TaskFault, TaskId};
 use engine::wire::Transport;
 
 use super::board::{Board, GaveUp, TaskKey};
+use super::witness::TaskWitness;
 use crate::clock::virtual_ms;
 use crate::plan::Host;
 
@@ -63,7 +64,9 @@ impl TaskHost {
         let mut backoff = self.worker.restart_backoff;
         while self.board.is_home(key, self.host) && !self.board.is_leaving(self.host) {
             let instance = self.board.starting(key, self.host, virtual_ms().unwrap_or(0));
-            let client = Client::new(self.env.clone(), self.transport.clone(), self.client.clone());
+            let witness = self.witness(key, instance, deployment);
+            let client =
+                Client::new(self.env.clone(), self.transport.clone(), self.client.clone()).witnessed(Arc::new(witness));
             let (stopper, stop) = Stop::new();
             let running = run_task(&self.env, &client, deployment, task, &self.worker, Until::EndOfInput, stop);
             let outcome = self.stopping(stopper, running).await;
@@ -113,6 +116,12 @@ impl TaskHost {
 }
 
 impl TaskHost {
+    fn witness(&self, key: TaskKey, instance: u64, deployment: &Deployment) -> TaskWitness {
+        let inputs = deployment.task(TaskId { stage: key.stage, partition: key.partition }).inputs().to_vec();
+        let (group, from_time) = (deployment.group(), deployment.start().is_some());
+        TaskWitness::new(self.board.clone(), key, self.host, instance, group, inputs, from_time)
+    }
+
     /// Runs an instance, and asks it to stop when the host is asked to leave.
     async fn stopping<T>(&self, stopper: Stopper, running: impl Future<Output = T>) -> T {
         let mut changed = self.board.watch();

@@ -19,7 +19,7 @@ use super::restore::{Restored, restore};
 use super::schemas::Schemas;
 use super::settings::{Stop, Until, WorkerSettings};
 use super::writer::{Cut, Writer, Written};
-use crate::client::{Client, ClientError, Committed, Isolation, TransactionalProducer};
+use crate::client::{Client, ClientError, Committed, Isolation, Taken, TransactionalProducer};
 use crate::env::{Env, Point};
 use crate::record::Record;
 use crate::types::{Offset, TopicPartition};
@@ -293,7 +293,9 @@ impl Instance<'_> {
             "{partition}: a round begins at {} where the last one ended, not {from}",
             read.from
         );
-        let mut batches = Committed::new(&read.fetched, read.from, Isolation::ReadCommitted).trusted();
+        let isolation = Isolation::ReadCommitted;
+        let witness = self.cause.client.witness();
+        let mut batches = Committed::new(&read.fetched, read.from, isolation).trusted();
         while let Some(batch) = batches.next_batch(partition).map_err(|error| TaskError::of(task, error))? {
             let at = batch.header().base_offset;
             let unreadable =
@@ -316,9 +318,16 @@ impl Instance<'_> {
                     self.next[read.input] = chunk[0].offset;
                     return Ok(Progress::NeedsSchemas);
                 }
+                if let Some(witness) = witness {
+                    witness.takes(chunk);
+                }
                 let processed = self.core.process(read.input, chunk, &mut self.outbox);
                 processed.map_err(|fault| TaskError::Fault { task, fault })?;
             }
+        }
+        if let Some(witness) = witness {
+            let Read { from, next, asked, ref fetched, .. } = *read;
+            witness.took(&Taken { partition, asked, from, next, isolation, fetched });
         }
         self.core.advance_to(read.input, read.next);
         self.next[read.input] = read.next;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::super::TaskId;
 use super::error::TaskError;
 use super::settings::WorkerSettings;
-use crate::client::{Client, Committed, Fetched, Isolation};
+use crate::client::{Client, Committed, Fetched, Isolation, Witness};
 use crate::types::{Offset, TopicPartition};
 
 /// Rounds that may wait for the task, beside the one that it processes and the one that is being fetched.
@@ -24,6 +24,8 @@ pub struct Read {
     pub from: Offset,
     /// Where the next round begins.
     pub next: Offset,
+    /// What the client's witness said before the fetch left; 0 without one.
+    pub asked: u64,
     /// Checksums are checked.
     pub fetched: Fetched,
 }
@@ -51,6 +53,9 @@ impl Reader {
         settings: &WorkerSettings,
     ) -> Reader {
         assert_eq!(inputs.len(), positions.len(), "one position an input");
+        if let Some(witness) = client.witness() {
+            witness.begins(&inputs, &positions);
+        }
         let (sender, rounds) = mpsc::channel(ROUNDS_AHEAD);
         let wanted = inputs.into_iter().zip(positions).collect();
         let fetching = Fetching { client: client.clone(), task, wanted, expected, settings: settings.clone() };
@@ -97,6 +102,7 @@ impl Fetching {
         }
         let isolation = Isolation::ReadCommitted;
         let of = |error| TaskError::of(self.task, error);
+        let asked = self.client.witness().map_or(0, Witness::asks);
         let answers = self
             .client
             .fetch_many(&self.wanted, self.settings.fetch_bytes, self.settings.fetch_wait, isolation)
@@ -111,7 +117,7 @@ impl Fetching {
             assert!(next >= from, "{partition}: the position moved back from {from} to {next}");
             if next > from {
                 *position = next;
-                round.push(Read { input, from, next, fetched });
+                round.push(Read { input, from, next, asked, fetched });
             }
         }
         Ok(round)

@@ -3,13 +3,14 @@
 //! In: the changelog from where it begins: 0, or the snapshot below which it was trimmed. Out: a task with that state, or a
 //! fault: what begins above 0 with anything but a snapshot is half a state.
 
+use std::slice;
 use std::time::Duration;
 
 use super::super::{Deployment, TaskCore, TaskFault, TaskId};
 use super::begin::begin_at;
 use super::error::TaskError;
 use super::settings::WorkerSettings;
-use crate::client::{Client, ClientError, Isolation, for_each_committed};
+use crate::client::{Client, ClientError, Isolation, Taken, Witness, for_each_committed};
 use crate::env::Point;
 use crate::record::Record;
 use crate::types::{Offset, TopicPartition};
@@ -116,15 +117,23 @@ async fn read_changelog(
 ) -> Result<u64, TaskError> {
     let of = |error| TaskError::of(task, error);
     let end = client.stable_end(changelog).await.map_err(of)?;
+    let witness = client.witness();
+    if let Some(witness) = witness {
+        witness.begins(slice::from_ref(changelog), &[start]);
+    }
     let mut next = start;
     let mut records = 0;
     let mut scratch = Vec::new();
     while next < end {
         let isolation = Isolation::ReadCommitted;
+        let asked = witness.map_or(0, Witness::asks);
         let fetched =
             client.fetch(changelog, next, settings.fetch_bytes, Duration::ZERO, isolation).await.map_err(of)?;
         let each = |record: &Record<'_>| {
             records += 1;
+            if let Some(witness) = witness {
+                witness.takes(slice::from_ref(record));
+            }
             core.restore(record).map_err(RestoreError::Fault)
         };
         let read = for_each_committed(changelog, &fetched, next, isolation, &mut scratch, each);
@@ -136,6 +145,9 @@ async fn read_changelog(
             // Below the last stable offset there is always something to read.
             let reason = format!("nothing at offset {next} although the log is stable up to {end}");
             return Err(TaskError::Client(ClientError::Malformed { about: format!("restore {changelog}"), reason }));
+        }
+        if let Some(witness) = witness {
+            witness.took(&Taken { partition: changelog, asked, from: next, next: read, isolation, fetched: &fetched });
         }
         next = read;
         mutant!("restore-of-one-fetch", {}, break);
