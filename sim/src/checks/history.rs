@@ -83,9 +83,12 @@ pub const UNSEEN: Check = Check {
     },
 };
 
+#[cfg(test)]
+type Finds = fn(&Reading<'_>) -> Vec<String>;
+
 /// What finds the violations of each property, in the order of the checks above.
 #[cfg(test)]
-pub(super) const KINDS: [(&str, fn(&Reading<'_>) -> Vec<String>); 8] = [
+pub(super) const KINDS: [(&str, Finds); 8] = [
     ("lost-write", lost_writes),
     ("duplicate", duplicates),
     ("inconsistent-offset", inconsistent),

@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_version_that_starts_at_a_time_is_told_by_the_log_where() {
-        assert_eq!(good().begins("first", 10, &[(1, 3)]).from_time("first").found(), Vec::<String>::new());
+        assert_eq!(good().begins("first", 10, &[(1, 3)]).begun_at_a_time("first").found(), Vec::<String>::new());
     }
 
     #[test]

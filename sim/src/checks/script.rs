@@ -108,7 +108,7 @@ impl Script {
     }
 
     /// Its version starts at a time.
-    pub fn from_time(mut self, reader: &str) -> Script {
+    pub fn begun_at_a_time(mut self, reader: &str) -> Script {
         self.reader(reader).from_time = true;
         self
     }

@@ -1,6 +1,6 @@
 //! A second fault inside the recovery from the first: the broker is killed, and as it dies a bit flips in a closed
 //! segment of its own logs, if there is one. It must not start on what is damaged; the bit is put right again when the fault is
-//! over. Or it is a host with tasks that is killed, and the bit is of what tasks wrote: who restores must be refused.
+//! over. Or it is a host with tasks that is killed, and the bit is of a changelog: who restores must be refused.
 
 use crate::draw::Draw;
 use crate::faults::{self, Fault};
@@ -48,7 +48,7 @@ impl Fault for BitRotInRecovery {
     fn inject(&self, world: &mut World<'_>, id: usize, spec: &FaultSpec) {
         let down_ms = (spec.for_ms / 4).max(1);
         let (of, dies) = match spec.peer {
-            Some(peer) if spec.amount == Some(faults::OF_TASKS) => (Rotten::Tasks, peer),
+            Some(peer) if spec.amount == Some(faults::OF_TASKS) => (Rotten::Changelogs, peer),
             _ => (Rotten::BrokersOwn, spec.host),
         };
         if world.rot(id, spec.host, of, u64::from(spec.nth.unwrap_or(1)), spec.for_ms) {

@@ -26,6 +26,8 @@ pub enum Rotten {
     BrokersOwn,
     /// What tasks write: changelogs, repartition topics, outputs.
     Tasks,
+    /// What a task reads when it restores.
+    Changelogs,
 }
 
 impl Rotten {
@@ -40,6 +42,7 @@ impl Rotten {
             Rotten::BrokersOwn => name.starts_with("__"),
             // A topic that begins with an underscore is no task's: the schemas.
             Rotten::Tasks => !is_source && !name.starts_with('_'),
+            Rotten::Changelogs => name.split('/').next().is_some_and(|log| log.contains("-changelog-")),
         }
     }
 }
@@ -295,15 +298,15 @@ mod tests {
     }
 
     #[test]
-    fn every_file_is_of_one_kind_of_log_at_most() {
+    fn every_file_is_of_one_kind_of_log_at_most_but_for_changelogs() {
         let kinds = |path: &str| {
-            let all = [Rotten::Source, Rotten::BrokersOwn, Rotten::Tasks];
+            let all = [Rotten::Source, Rotten::BrokersOwn, Rotten::Tasks, Rotten::Changelogs];
             all.into_iter().filter(|kind| kind.has(path, "clicks.raw")).collect::<Vec<_>>()
         };
         for (path, kind) in [
             ("/data/clicks.raw-0/00000000000000000000.log", vec![Rotten::Source]),
             ("/data/__transactions-0/00000000000000000000.log", vec![Rotten::BrokersOwn]),
-            ("/data/app.1.sums-changelog-0/00000000000000000000.log", vec![Rotten::Tasks]),
+            ("/data/app.1.sums-changelog-0/00000000000000000000.log", vec![Rotten::Tasks, Rotten::Changelogs]),
             ("/data/app.1.by-key-repartition-1/00000000000000000000.log", vec![Rotten::Tasks]),
             ("/data/clicks.rawer.1.out-0/00000000000000000000.log", vec![Rotten::Tasks]),
             ("/data/_schemas-0/00000000000000000000.log", vec![]),
