@@ -249,6 +249,7 @@ impl Plan {
             build: machine::build().to_owned(),
             commit_interval_ms: WorkerSettings::default().commit_interval.as_millis() as u64,
             codec: "none".to_owned(),
+            replay: Replay { no_cold: self.runs.cold == 0, ..Replay::default() },
             ..BenchReport::default()
         }
     }

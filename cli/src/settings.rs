@@ -12,8 +12,9 @@
 //! time-budget = "2h"
 //! ```
 //!
-//! Invariant: a setting that contradicts a stronger one (`--seeds` and a configured `count`) gives way and is no error; two that
-//! contradict each other in one table, or as variables, are one, as is a setting that cannot be understood is, with file, line and column, or with the variable's name.
+//! Invariant: a setting that contradicts a stronger one (`--seeds` and a configured `count`) gives way and is no error. Two that
+//! contradict each other in one table, or as variables, are an error; so is one that cannot be understood, and the error names
+//! file, line and column, or the variable.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -121,6 +121,8 @@ pub fn unlike_runs(before: &BenchReport, now: &BenchReport) -> Vec<String> {
     field("commit interval", before.commit_interval_ms.to_string(), now.commit_interval_ms.to_string());
     field("codec", before.codec.clone(), now.codec.clone());
     field("build", build(before), build(now));
+    let cold = |report: &BenchReport| if report.replay.no_cold { "left out" } else { "asked for" }.to_owned();
+    field("replays with a cold cache", cold(before), cold(now));
     unlike
 }
 

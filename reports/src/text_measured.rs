@@ -171,6 +171,7 @@ fn killed(recovery: &Recovery) -> (String, String) {
     let back = format!("{back}, {left} events left");
     let beside = match span(|kill| u64::from(kill.versions_before)) {
         none if none == "0" => String::new(),
+        one if one == "1" => "; the topics of one replay before it lie in the log".to_owned(),
         replays => format!("; the topics of {replays} replays before it lie in the log"),
     };
     let back = format!("{back}{beside}");

@@ -53,6 +53,11 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// What was seen from beginning to end. What is compared with `files` belongs to [`history`](Evidence::history).
+    pub fn whole(&self) -> &History {
+        self.whole_history.as_ref().unwrap_or(&self.history)
+    }
+
     /// Whether nothing was under way any more when the files were taken: every transaction has all of its markers then.
     pub fn is_at_rest(&self) -> bool {
         let Liveness { converged, replay_converged, second_replay_missing, .. } = &self.liveness;

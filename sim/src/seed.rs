@@ -109,7 +109,7 @@ fn run(workload: &dyn Workload, plan: &Plan, options: RunOptions, trace: &Trace)
     evidence.cut_short = stopped.is_err();
     if stopped.is_ok() {
         stopped = phases.run_cut(&mut evidence);
-        if evidence.after_gap.is_some() {
+        if plan.truncate.is_some() {
             evidence.whole_history = Some(phases.world.board.history());
         }
     }

@@ -81,7 +81,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 
-    /// The folder for the report and the plans of violations, which holds no other run's; a new one under runs/ by default
+    /// The folder for the report and the plans of violations, refused if it holds a gate's run; a new one under runs/ by default
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 

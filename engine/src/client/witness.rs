@@ -1,5 +1,5 @@
 //! Who looks on while something reads: a test, or the simulator. In production nobody does, and a task then pays a branch
-//! for up to 64 records, and a reader one for a fetch.
+//! for up to 64 records, a reader one for a fetch, and a restore one for a record.
 //!
 //! In: what a reader asks for, takes and has taken. Out: nothing: whoever looks on changes nothing of what is read, and is
 //! not waited for.

@@ -154,7 +154,7 @@ struct KeptPane<S> {
     bytes: FewBytes,
 }
 
-/// Keys and states are mostly short: these need no memory of their own, and looking for a pane never does.
+/// Keys and states are mostly short: of at most 24 bytes they need no memory of their own, kept or looked for.
 type FewBytes = SmallVec<[u8; 24]>;
 
 fn place<S>(pane: &Pane<S>) -> (Timestamp, FewBytes, Window) {

@@ -21,14 +21,14 @@ use crate::evidence::{History, PollRecord, SendRecord, WriteRecord};
 pub const LOST_WRITE: Check = Check {
     name: "lost-write",
     holds_when: "no reader goes past an acknowledged record without seeing it",
-    examined: |case| case.evidence.history.sends.iter().filter(|send| !send.acks.is_empty()).count() as u64,
+    examined: |case| case.evidence.whole().sends.iter().filter(|send| !send.acks.is_empty()).count() as u64,
     run: |case| said("lost-write", lost_writes(&case.reading)),
 };
 
 pub const DUPLICATE: Check = Check {
     name: "duplicate",
     holds_when: "no send is seen at two places, and no offset is given to two batches",
-    examined: |case| case.evidence.history.sends.len() as u64,
+    examined: |case| case.evidence.whole().sends.len() as u64,
     run: |case| said("duplicate", duplicates(&case.reading)),
 };
 
@@ -42,7 +42,7 @@ pub const INCONSISTENT_OFFSET: Check = Check {
 pub const NONMONOTONIC: Check = Check {
     name: "nonmonotonic",
     holds_when: "a reader never moves back, and a later send never lies before an earlier one",
-    examined: |case| (case.evidence.history.polls.len() + case.evidence.history.sends.len()) as u64,
+    examined: |case| (case.evidence.whole().polls.len() + case.evidence.whole().sends.len()) as u64,
     run: |case| said("nonmonotonic", nonmonotonic(&case.reading)),
 };
 
@@ -75,7 +75,7 @@ pub const TORN_TRANSACTION: Check = Check {
 pub const UNSEEN: Check = Check {
     name: "unseen",
     holds_when: "what was acknowledged is read by every reader in the end",
-    examined: |case| if settled(case) { case.evidence.history.assigned.len() as u64 } else { 0 },
+    examined: |case| if settled(case) { case.evidence.whole().assigned.len() as u64 } else { 0 },
     run: |case| {
         // A run that did not come to rest is `converges`'s.
         let found = if settled(case) { unseen(&case.reading) } else { Vec::new() };
@@ -100,7 +100,7 @@ pub(super) const KINDS: [(&str, Finds); 8] = [
 ];
 
 fn polled(case: &Case<'_>) -> u64 {
-    case.evidence.history.polls.iter().map(|poll| poll.seen.len() as u64).sum()
+    case.evidence.whole().polls.iter().map(|poll| poll.seen.len() as u64).sum()
 }
 
 /// Whether the readers were given the time to come to the end of what was acknowledged.

@@ -40,7 +40,7 @@ fn check(case: &Case<'_>) -> Vec<Violation> {
         }
     }
     found.extend(start_above_cut(case).map(|message| Violation::new(NAME, message)));
-    for poll in &case.evidence.history.polls {
+    for poll in &case.evidence.whole().polls {
         if poll.from < poll.log_start {
             let message = format!(
                 "{} asked {} from {} and was answered although the log starts at {}",

@@ -111,7 +111,7 @@ impl<'a> Case<'a> {
             }
         }
         // Histories need no files: what was seen after these were taken is judged, too.
-        let reading = Reading::of(evidence.whole_history.as_ref().unwrap_or(&evidence.history));
+        let reading = Reading::of(evidence.whole());
         Case { evidence, workload, shape, logs, source, live, replay, reading, expected, changelogs }
     }
 

@@ -18,14 +18,14 @@ type Bound = fn(&PollRecord) -> Offset;
 pub const CHECK: Check = Check {
     name: NAME,
     holds_when: "a reader never moves back, nor does what a partition says of itself",
-    examined: |case| case.evidence.history.polls.len() as u64,
+    examined: |case| case.evidence.whole().polls.len() as u64,
     run: check,
 };
 
 fn check(case: &Case<'_>) -> Vec<Violation> {
     let mut found = groups(case);
     let mut partitions: BTreeMap<&TopicPartition, Vec<&PollRecord>> = BTreeMap::new();
-    for poll in &case.evidence.history.polls {
+    for poll in &case.evidence.whole().polls {
         partitions.entry(&poll.partition).or_default().push(poll);
     }
     for (partition, polls) in partitions {

@@ -1,6 +1,6 @@
-//! A bit of a closed segment flips at rest, of the source or of what tasks wrote. Whoever reads it must be refused, and a broker that needs it must not
-//! start: what is damaged is never served and never skipped. The bit is put right again when the fault is over, as from a
-//! copy.
+//! A bit of a closed segment flips at rest, of the source or of what tasks wrote. Whoever reads it must be refused, and a
+//! broker that needs it must not start: what is damaged is never served and never skipped. The bit is put right again when
+//! the fault is over, as from a copy.
 
 use crate::draw::Draw;
 use crate::faults::{self, Fault};

@@ -446,6 +446,11 @@ impl Board {
         self.lock().outputs.insert((host, producer));
     }
 
+    /// Someone took the producer over: what it had open, on whichever host, is aborted.
+    pub fn begun_anew(&self, producer: ProducerId) {
+        self.lock().outputs.retain(|(_, of)| *of != producer);
+    }
+
     /// Whether a task on `host` has an open transaction with outputs in it.
     pub fn has_outputs(&self, host: Host) -> bool {
         self.lock().outputs.iter().any(|(of, _)| *of == host)
@@ -638,6 +643,9 @@ mod tests {
         assert!(board.has_outputs(here), "the other transaction is open");
         board.end_asked(here, end(ProducerId(2)));
         assert!(!board.has_outputs(here));
+        board.output_written(here, ProducerId(3));
+        board.begun_anew(ProducerId(3));
+        assert!(!board.has_outputs(here), "another instance took it over");
         board.output_written(here, ProducerId(1));
         board.died(here);
         assert!(!board.has_outputs(here));

@@ -104,6 +104,9 @@ impl Transport for Observed {
                     }
                     self.board.disturbed(self.host, virtual_ms().unwrap_or(0));
                 }
+                (Ok(ResponseKind::InitProducerId(begun)), _) if begun.error_code == 0 => {
+                    self.board.begun_anew(ProducerId(begun.producer_id.0));
+                }
                 (Err(_), _) => self.board.disturbed(self.host, virtual_ms().unwrap_or(0)),
                 _ => {}
             }

@@ -77,7 +77,7 @@ pub struct Args {
     no_cold: bool,
 
     /// Measure at several points and show how the cost grows: rate, keys, partitions, event-size or threads
-    #[arg(long, value_name = "WHAT", value_parser = sweep::swept, conflicts_with_all = ["kill", "baseline", "min_replay", "min_ingest", "min_cold", "max_p99", "max_memory", "max_commit_gap"])]
+    #[arg(long, value_name = "WHAT", value_parser = sweep::swept, conflicts_with_all = ["kill", "baseline", "min_replay", "min_ingest", "min_cold", "max_p99", "max_memory", "max_commit_gap", "no_cold"])]
     sweep: Option<Swept>,
 
     /// The points of a sweep: `100k,1M,10M` users, `64,1KiB` bytes of an event's value, …
@@ -297,6 +297,7 @@ mod tests {
         let conflict = Some(clap::error::ErrorKind::ArgumentConflict);
         assert_eq!(refused("--no-cold --min-cold 80%"), conflict);
         assert_eq!(refused("--sweep keys --min-cold 80%"), conflict);
+        assert_eq!(refused("--sweep keys --no-cold"), conflict);
         assert_eq!(refused("--sweep keys --max-commit-gap 500ms"), conflict);
         assert_eq!(refused("--min-cold 80% --max-commit-gap 500ms"), None);
     }

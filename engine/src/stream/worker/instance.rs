@@ -170,6 +170,7 @@ impl Cause<'_> {
             scratch: Vec::new(),
             schemas: Schemas::default(),
             input_since: None,
+            behind: false,
             committed: TaskStats::default(),
             restored: records,
         })
@@ -186,9 +187,11 @@ struct Instance<'a> {
     next: Vec<Offset>,
     scratch: Vec<u8>,
     schemas: Schemas,
-    /// Since when input has been there that the next commit is to take along: from the start of the last commit if more
-    /// was there already.
+    /// Since when input has been there that the next commit is to take along: from the start of the last commit if the log
+    /// held more already, read or not.
     input_since: Option<Instant>,
+    /// Whether the logs held more than the last round brought, when it was read.
+    behind: bool,
     /// The core's figures at the last commit.
     committed: TaskStats,
     /// Records of the changelog that made the core.
@@ -240,13 +243,15 @@ impl Instance<'_> {
             };
             env.reach(Point::TaskPolled).await;
             let processing = Instant::now();
-            self.input_since.get_or_insert(processing);
             self.schemas.round();
             for read in &round {
                 while let Progress::NeedsSchemas = self.process(read)? {
                     self.load_schemas(summary).await?;
                 }
             }
+            self.behind = round.iter().any(|read| read.next < read.fetched.last_stable);
+            // A round of markers alone leaves nothing to commit.
+            self.input_since = self.core.pending().then(|| self.input_since.unwrap_or(processing));
             mutant!("markers-before-panes", self.core.fire(&mut self.outbox), ());
             summary.processing += processing.elapsed();
             env.reach(Point::TaskProcessed).await;
@@ -357,7 +362,7 @@ impl Instance<'_> {
     /// Takes the state of this moment as a cut and begins to commit it.
     fn cut(&mut self, summary: &mut TaskSummary) {
         let cutting = Instant::now();
-        let more = self.reader.has_more();
+        let more = self.behind || self.reader.has_more();
         let since = std::mem::replace(&mut self.input_since, more.then_some(cutting)).unwrap_or(cutting);
         summary.longest_commit_gap = summary.longest_commit_gap.max(cutting.saturating_duration_since(since));
         let every = self.cause.settings.snapshot_every;
