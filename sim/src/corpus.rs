@@ -79,12 +79,6 @@ impl Entry {
         comment.map(str::trim).collect::<Vec<_>>().join(" ")
     }
 
-    /// The bug that makes it break again, and the property: `# Breaks with the mutant NAME: PROPERTY.`
-    pub fn mutant(&self) -> Option<(&str, &str)> {
-        let line = self.text.lines().find_map(|line| line.strip_prefix("# Breaks with the mutant "))?;
-        line.strip_suffix('.')?.split_once(": ")
-    }
-
     /// # Panics
     /// If the plan cannot be read: it is part of this build, and a test reads them all.
     pub fn plan(&self) -> Plan {
