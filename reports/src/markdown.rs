@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::text::{capital, count, duration, gate_sentence, moment, rounded, sides};
+use crate::text::{capital, count, duration, gate_sentence, moment, pipelines, rounded, sides};
 use crate::{GateReport, Verdict, Violation};
 
 /// Violations told in full; the others are counted.
@@ -110,7 +110,7 @@ fn figures(page: &mut String, report: &GateReport) -> std::fmt::Result {
         count(report.determinism.doubled),
         count(report.determinism.mismatches)
     )?;
-    writeln!(page, "| pipelines | {} |", report.pipelines.join(", "))?;
+    writeln!(page, "| pipelines | {} |", pipelines(report))?;
     if let Some(shard) = &report.shard {
         writeln!(page, "| shard | {shard} |")?;
     }

@@ -41,7 +41,7 @@ pub fn gate(report: &GateReport, next: &str) -> String {
     };
     line(format_args!(""));
     let tiers = report.tiers;
-    line(format_args!("  pipelines     {}", report.pipelines.join(", ")));
+    line(format_args!("  pipelines     {}", pipelines(report)));
     let asked = if report.seeds_asked == report.seeds_run {
         String::new()
     } else {
@@ -289,10 +289,27 @@ pub(crate) fn badge(verdict: Verdict) -> String {
     format!("{style}{}{style:#}", verdict.name().to_uppercase())
 }
 
+/// The pipelines that ran a seed, and the others that were chosen: few seeds do not come round to all of them.
+fn ran(report: &GateReport) -> (Vec<&str>, Vec<&str>) {
+    let seeds = |name: &str| report.breakdown.pipelines.get(name).map_or(0, |part| part.seeds_run);
+    report.pipelines.iter().map(String::as_str).partition(|name| seeds(name) > 0)
+}
+
+/// The pipelines of a campaign, and which of them ran no seed where others did.
+pub(crate) fn pipelines(report: &GateReport) -> String {
+    let (ran, idle) = ran(report);
+    match (ran.is_empty(), idle.is_empty()) {
+        (false, false) => format!("{}; no seed of {}", ran.join(", "), idle.join(", ")),
+        _ => report.pipelines.join(", "),
+    }
+}
+
 pub(crate) fn gate_sentence(report: &GateReport) -> String {
     let seeds = plural(report.seeds_run as usize, "seed");
+    let (ran, idle) = ran(report);
     let runs = match (report.seeds_run, report.corpus_plans) {
         (0, 1..) => format!("{} of the corpus", plural(report.corpus_plans as usize, "plan")),
+        (1.., _) if !ran.is_empty() && !idle.is_empty() => format!("{seeds} of {}", ran.join(", ")),
         _ => format!("{seeds} of {}", plural(report.pipelines.len(), "pipeline")),
     };
     match report.verdict {
@@ -500,6 +517,16 @@ mod tests {
         let text = plain(&gate(&report, "segno gate"));
         assert!(text.starts_with("INCONCLUSIVE  no property was violated in 0 seeds of 1 pipeline"), "{text}");
         assert!(text.contains("0 of 150: 0 race"), "{text}");
+    }
+
+    #[test]
+    fn a_pass_of_few_seeds_names_the_pipelines_that_ran_one() {
+        let mut report = GateReport::new(vec!["clickstream-hours".into(), "clickstream-minutes".into()], 1);
+        report.add(&sample::seed("clickstream-minutes", 1, Tier::Race));
+        report.finish();
+        let text = plain(&gate(&report, "segno gate"));
+        assert!(text.starts_with("PASS  every property held in 1 seed of clickstream-minutes\n"), "{text}");
+        assert!(text.contains("  pipelines     clickstream-minutes; no seed of clickstream-hours\n"), "{text}");
     }
 
     #[test]
