@@ -1,6 +1,6 @@
 //! `segno.gate/1`: many seeds, one verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,10 @@ pub struct GateReport {
     /// What is the case in each of them, in a sentence.
     #[serde(default)]
     pub state_meanings: BTreeMap<String, String>,
+    /// Those that this campaign must have reached; a shard as a part of the whole. Of a campaign that is less than the
+    /// default gate it is none.
+    #[serde(default)]
+    pub states_required: BTreeSet<String>,
     /// By pipeline, by tier, and faults by phase.
     #[serde(default)]
     pub breakdown: Breakdown,
@@ -122,6 +126,7 @@ impl GateReport {
             faults: BTreeMap::new(),
             states: BTreeMap::new(),
             state_meanings: BTreeMap::new(),
+            states_required: BTreeSet::new(),
             breakdown: Breakdown::default(),
             examined: BTreeMap::new(),
             determinism: Determinism::default(),
@@ -205,6 +210,7 @@ impl GateReport {
             self.faults.entry(name.clone()).or_default().add(count);
         }
         self.state_meanings.extend(shard.state_meanings.clone());
+        self.states_required.extend(shard.states_required.iter().cloned());
         let sums = [(&mut self.states, &shard.states), (&mut self.examined, &shard.examined)];
         for (sum, part) in sums {
             part.iter().for_each(|(name, count)| *sum.entry(name.clone()).or_default() += count);

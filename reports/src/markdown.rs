@@ -162,11 +162,14 @@ fn states(page: &mut String, report: &GateReport) -> std::fmt::Result {
         return Ok(());
     }
     let reached = report.states.values().filter(|times| **times > 0).count();
-    let never: Vec<&str> =
-        report.states.iter().filter(|(_, times)| **times == 0).map(|(name, _)| name.as_str()).collect();
+    let never = report.states.iter().filter(|(_, times)| **times == 0).map(|(name, _)| name.as_str());
+    let (required, others): (Vec<&str>, Vec<&str>) = never.partition(|name| report.states_required.contains(*name));
     writeln!(page, "<details><summary>Rare states: {reached} of {} reached</summary>\n", report.states.len())?;
-    if !never.is_empty() {
-        writeln!(page, "Not reached: {}\n", never.join(", "))?;
+    if !required.is_empty() {
+        writeln!(page, "Not reached: {}\n", required.join(", "))?;
+    }
+    if !others.is_empty() {
+        writeln!(page, "Not reached (not required): {}\n", others.join(", "))?;
     }
     writeln!(page, "| state | reached |\n|---|--:|")?;
     for (name, times) in report.states.iter().filter(|(_, times)| **times > 0) {
@@ -222,6 +225,16 @@ mod tests {
     fn a_violation_comes_before_the_figures() {
         let report = sample::violated();
         insta::assert_snapshot!("summary-violation", summary(&report, &report.violations[0].reproduce));
+    }
+
+    #[test]
+    fn a_state_that_had_to_be_reached_is_told_from_others() {
+        let mut report = sample::pass();
+        report.states.insert("exact-gap".into(), 0);
+        report.states_required = ["session-bridge-after-emission".to_owned()].into();
+        let page = summary(&report, "segno gate");
+        assert!(page.contains("\nNot reached: session-bridge-after-emission\n"), "{page}");
+        assert!(page.contains("\nNot reached (not required): exact-gap\n"), "{page}");
     }
 
     #[test]

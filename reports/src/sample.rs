@@ -77,6 +77,7 @@ pub fn pass() -> GateReport {
     report.add(&seed("clickstream-minutes", 0, Tier::Race));
     report.add(&seed("clickstream-sessions", 1, Tier::Soak));
     report.add_doubled(None);
+    report.states_required = ["crash-between-flush-and-commit".to_owned()].into();
     report.campaign = Some(Campaign { pipelines: report.pipelines.clone(), whole: true, ..Campaign::default() });
     report.wall_ms = 41_200;
     report.run_dir = RUN_DIR.into();
@@ -90,6 +91,7 @@ pub fn violated() -> GateReport {
     bad.verdict = Verdict::Violation;
     bad.violations.push(violation());
     report.add(&bad);
+    report.states_required = ["session-bridge-after-emission".to_owned()].into();
     report.seeds_failed = 1;
     report.inconclusive("1 of 150 seeds ran before it was interrupted");
     report.interrupted = true;

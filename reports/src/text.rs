@@ -79,7 +79,7 @@ pub fn gate(report: &GateReport, next: &str) -> String {
     line(format_args!("  wall time     {}", duration(report.wall_ms)));
     line(format_args!("  speed         {}", speed(&report.speed)));
     text.push_str(&fault_table(&report.faults));
-    text.push_str(&state_table(&report.states, &report.state_meanings));
+    text.push_str(&state_table(&report.states, Some(&report.states_required), &report.state_meanings));
     text.push_str(&property_table(&report.examined));
     if let Some(rate) = report.failure_rate_below {
         writeln!(
@@ -144,7 +144,7 @@ pub fn repro(report: &ReproReport) -> String {
             count(detail.panes.replay)
         ));
         text.push_str(&fault_table(&detail.faults));
-        text.push_str(&state_table(&detail.states, &BTreeMap::new()));
+        text.push_str(&state_table(&detail.states, None, &BTreeMap::new()));
     }
     if !report.timeline.is_empty() {
         text.push('\n');
@@ -360,7 +360,12 @@ fn fault_table(faults: &BTreeMap<String, FaultCount>) -> String {
     text
 }
 
-fn state_table(states: &BTreeMap<String, u64>, meanings: &BTreeMap<String, String>) -> String {
+/// How often each state was reached. Of one run nothing is `required`, and no word is lost on that.
+fn state_table(
+    states: &BTreeMap<String, u64>,
+    required: Option<&BTreeSet<String>>,
+    meanings: &BTreeMap<String, String>,
+) -> String {
     if states.is_empty() {
         return String::new();
     }
@@ -369,8 +374,15 @@ fn state_table(states: &BTreeMap<String, u64>, meanings: &BTreeMap<String, Strin
     for (name, times) in states.iter().filter(|(_, times)| **times > 0) {
         writeln!(text, "  {name:<width$}  {:>9}", count(*times)).expect("a string takes everything");
     }
-    for (name, _) in states.iter().filter(|(_, times)| **times == 0) {
-        let line = format!("  {name:<width$}      never  {}", meanings.get(name).map_or("", String::as_str));
+    let never = |name: &str| match required {
+        Some(required) if !required.contains(name) => "never (not required)",
+        _ => "never",
+    };
+    let missing = || states.iter().filter(|(_, times)| **times == 0).map(|(name, _)| name);
+    let pad = missing().map(|name| never(name).len()).max().unwrap_or(0);
+    for name in missing() {
+        let meaning = meanings.get(name).map_or("", String::as_str);
+        let line = format!("  {name:<width$}      {:<pad$}  {meaning}", never(name));
         writeln!(text, "{}", line.trim_end()).expect("a string takes everything");
     }
     text
@@ -546,6 +558,18 @@ mod tests {
         (report.seeds_run, report.seeds_failed) = (4, 1);
         let text = plain(&gate(&report, "segno gate"));
         assert!(text.starts_with("VIOLATION  1 of 4 seeds and 1 plan of the corpus broke: durable\n"), "{text}");
+    }
+
+    #[test]
+    fn a_state_that_had_to_be_reached_is_told_from_others() {
+        let mut report = sample::pass();
+        report.states.insert("exact-gap".into(), 0);
+        report.state_meanings.insert("exact-gap".into(), "Two events are a gap apart.".into());
+        report.states_required = ["session-bridge-after-emission".to_owned()].into();
+        let text = plain(&gate(&report, "segno gate"));
+        let row = "  exact-gap                           never (not required)  Two events are a gap apart.\n";
+        assert!(text.contains(row), "{text}");
+        assert!(text.contains("  session-bridge-after-emission       never\n"), "{text}");
     }
 
     #[test]

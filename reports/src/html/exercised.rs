@@ -106,7 +106,7 @@ pub fn properties(html: &mut String, page: &Page<'_>) -> Result {
     Ok(())
 }
 
-/// Which rare states were reached, the missing ones first.
+/// Which rare states were reached, the missing ones first, and of these the required ones.
 pub fn states(html: &mut String, report: &GateReport) -> Result {
     if report.states.is_empty() {
         return Ok(());
@@ -117,9 +117,13 @@ pub fn states(html: &mut String, report: &GateReport) -> Result {
         "<section>\n<h2>Rare states <span class=\"aside\">{reached} of {} reached</span></h2>\n<ul class=\"states\">",
         report.states.len()
     )?;
-    let missing = report.states.iter().filter(|(_, times)| **times == 0);
-    for (name, _) in missing {
+    let missing = report.states.iter().filter(|(_, times)| **times == 0).map(|(name, _)| name.as_str());
+    let (required, others): (Vec<&str>, Vec<&str>) = missing.partition(|name| report.states_required.contains(*name));
+    for name in required {
         writeln!(html, "<li class=\"warn\"><span>{}</span><b>not reached</b></li>", Text(name))?;
+    }
+    for name in others {
+        writeln!(html, "<li class=\"none\"><span>{}</span><b>not reached, not required</b></li>", Text(name))?;
     }
     for (name, times) in report.states.iter().filter(|(_, times)| **times > 0) {
         writeln!(html, "<li><span>{}</span><b>{}</b></li>", Text(name), count(*times))?;

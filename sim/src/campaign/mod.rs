@@ -283,7 +283,7 @@ impl<'a> Whole<'a> {
             };
             report.inconclusive(format!("{done} of {total} seeds ran before {why}"));
         }
-        list_everything(&mut report);
+        list_everything(&mut report, settings.require_everything);
         if settings.require_everything && settings.shard.is_none() {
             untried(&mut report);
         }
@@ -296,14 +296,17 @@ impl<'a> Whole<'a> {
     }
 }
 
-/// Every kind of fault and every rare state is in the report, also with 0.
-fn list_everything(report: &mut GateReport) {
+/// Every kind of fault and every rare state is in the report, also with 0; `required` when some states must be reached.
+fn list_everything(report: &mut GateReport, required: bool) {
     for fault in faults::ALL {
         report.faults.entry(fault.name().to_owned()).or_default();
     }
     for state in states::ALL {
         report.states.entry(state.name.to_owned()).or_default();
         report.state_meanings.insert(state.name.to_owned(), state.meaning.to_owned());
+    }
+    if required {
+        report.states_required.extend(states::required().map(str::to_owned));
     }
 }
 
