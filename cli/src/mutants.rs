@@ -40,7 +40,7 @@ impl Choice {
         let Some(name) = &self.mutant else { return Ok(()) };
         let Some(mutant) = engine::mutant::named(name) else {
             let known: Vec<&str> = engine::mutant::ALL.iter().map(|mutant| mutant.name).collect();
-            let nearest = workloads::hint(workloads::nearest(name, &known));
+            let nearest = sim::names::hint(sim::names::nearest(name, &known));
             let said = format!("no mutant is named {name:?};{nearest} `segno mutants` lists all");
             return Err(crate::exit::Usage(said).into());
         };

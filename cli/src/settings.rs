@@ -405,7 +405,7 @@ pub fn strange_variables(command: &Command, sources: &Sources) -> Vec<String> {
     let names: Vec<&str> = known.iter().map(String::as_str).collect();
     let why = |name: &str| match PER_RUN.iter().find(|id| name == format!("SEGNO_{}", id.to_uppercase())) {
         Some(id) => format!("--{id} is of one run, and said on its command line alone"),
-        None => match workloads::nearest(name, &names) {
+        None => match sim::names::nearest(name, &names) {
             Some(nearest) => format!("no setting has that name; is {nearest} meant?"),
             None => "no setting has that name; `segno config` lists all: count is SEGNO_COUNT".to_owned(),
         },
@@ -416,7 +416,7 @@ pub fn strange_variables(command: &Command, sources: &Sources) -> Vec<String> {
 
 /// `"cuont" is not a setting; the nearest is "count", all are …`
 fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    let nearest = workloads::hint(workloads::nearest(name, known));
+    let nearest = sim::names::hint(sim::names::nearest(name, known));
     let mut all: Vec<&str> = known.to_vec();
     all.sort_unstable();
     all.dedup();

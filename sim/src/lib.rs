@@ -12,6 +12,7 @@ pub mod campaign;
 pub mod corpus;
 pub mod draw;
 pub mod faults;
+pub mod names;
 pub mod phases;
 pub mod plan;
 pub mod seed;

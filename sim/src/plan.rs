@@ -6,6 +6,7 @@
 //! Invariant: a plan is a function of (pipeline, seed, forced tier). Every concern draws from its own stream, so that a
 //! draw in one moves no other. What is drawn heals: after the last fault the run can always end.
 
+mod error;
 mod start;
 mod validate;
 
@@ -17,6 +18,7 @@ use engine::env::Point;
 use engine::schema::{Schema, SchemaId, unframe};
 use engine::stream::window::EVENT_TIME_MAX;
 use engine::types::Millis;
+pub use error::PlanError;
 pub use reports::Tier;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -401,7 +403,7 @@ impl Plan {
         struct Head {
             format: u32,
         }
-        let Head { format } = toml::from_str(text)?;
+        let Head { format } = toml::from_str(text).map_err(|error| PlanError::of_head(text, error))?;
         if format != FORMAT {
             return Err(PlanError::Format { found: format });
         }
@@ -611,26 +613,6 @@ fn draw_unit_ms(draw: &mut Draw, tier: Tier) -> u64 {
     unit as u64
 }
 
-/// Why a plan file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    #[error("{}", syntax(.0))]
-    Syntax(#[from] toml::de::Error),
-    #[error("the plan's format is {found}; this build reads format {FORMAT}")]
-    Format { found: u32 },
-    #[error("{0}")]
-    Invalid(String),
-}
-
-/// Plans get fields under one format: an older build reads what is written without them.
-fn syntax(error: &toml::de::Error) -> String {
-    let said = error.to_string();
-    match said.contains("unknown field `") {
-        true => format!("{}\nif it is spelled right, a newer Segno has written this plan", said.trim_end()),
-        false => said,
-    }
-}
-
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -692,8 +674,8 @@ impl<'de> Deserialize<'de> for FaultKind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FaultKind, D::Error> {
         let name = String::deserialize(deserializer)?;
         faults::named(&name).map(FaultKind).ok_or_else(|| {
-            let names: Vec<&str> = faults::ALL.iter().map(|fault| fault.name()).collect();
-            D::Error::custom(format!("unknown kind of fault `{name}`, expected one of {}", names.join(", ")))
+            let known = one_of(faults::ALL.iter().map(|fault| fault.name()));
+            D::Error::custom(format!("unknown kind of fault `{name}`, expected {known}"))
         })
     }
 }
@@ -708,9 +690,16 @@ impl<'de> Deserialize<'de> for PointName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PointName, D::Error> {
         let name = String::deserialize(deserializer)?;
         Point::from_name(&name).map(PointName).ok_or_else(|| {
-            D::Error::custom(format!("unknown point `{name}`; the points are listed in engine::env::point"))
+            let known = one_of(Point::ALL.iter().map(|point| point.name()));
+            D::Error::custom(format!("unknown point `{name}`, expected {known}"))
         })
     }
+}
+
+/// ``one of `a`, `b` ``, as serde says it of fields and variants.
+fn one_of(names: impl Iterator<Item = &'static str>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    format!("one of {}", names.join(", "))
 }
 
 #[cfg(test)]

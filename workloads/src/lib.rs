@@ -17,4 +17,4 @@ pub mod pipelines;
 pub mod swarm;
 pub mod zipf;
 
-pub use names::{UnknownName, all, by_name, hint, nearest};
+pub use names::{UnknownName, all, by_name};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sim::names::{hint, nearest};
 use sim::workload::Workload;
 
 use crate::pipelines::ClickPipeline;
@@ -36,39 +37,9 @@ pub fn by_name(name: &str) -> Result<Arc<dyn Workload>, UnknownName> {
     Err(UnknownName { name: name.to_owned(), nearest, known })
 }
 
-/// What was probably meant by `name`: a known one that it is a part of, or the one that takes the fewest changes; nothing,
-/// where it takes more than half of the letters.
-pub fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
-    let part = |known: &str| name.len() >= 3 && known.contains(name);
-    let near = |known: &str| part(known) || changes(name, known) <= name.len().min(known.len()) / 2;
-    let best = known.iter().copied().min_by_key(|known| (!part(known), changes(name, known)));
-    best.filter(|best| near(best))
-}
-
-/// ` the nearest is "x",` for a message, or nothing.
-#[must_use]
-pub fn hint(nearest: Option<&str>) -> String {
-    nearest.map(|nearest| format!(" the nearest is {nearest:?},")).unwrap_or_default()
-}
-
-/// How many bytes must be put in, taken out or replaced to make `one` into `other`.
-fn changes(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, byte) in one.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, wanted) in other.bytes().enumerate() {
-            let replaced = diagonal + usize::from(byte != wanted);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{all, by_name, changes};
+    use super::{all, by_name};
 
     #[test]
     fn a_misspelt_name_is_answered_with_the_nearest() {
@@ -86,7 +57,5 @@ mod tests {
         let far = by_name("x").map(|found| found.name()).unwrap_err();
         assert_eq!(far.nearest, None);
         assert!(far.to_string().starts_with("no pipeline is named \"x\"; all are "), "{far}");
-        assert_eq!(super::nearest("nonsense", &["unseen", "skipped"]), None);
-        assert_eq!((changes("", "abc"), changes("abc", "abd"), changes("kitten", "sitting")), (3, 1, 3));
     }
 }

@@ -62,7 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 fn named(name: &str) -> Result<&'static Property, Usage> {
     ALL.iter().find(|property| property.name == name).ok_or_else(|| {
         let known: Vec<&str> = ALL.iter().map(|property| property.name).collect();
-        let nearest = workloads::hint(workloads::nearest(name, &known));
+        let nearest = sim::names::hint(sim::names::nearest(name, &known));
         Usage(format!("no property is named {name:?};{nearest} `segno explain` lists all"))
     })
 }

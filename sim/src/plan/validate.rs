@@ -36,9 +36,11 @@ impl Plan {
         // The cost grows with the cube of hosts.
         within("cluster.workers", cluster.workers, 0..=6)?;
         within("cluster.latency_max_ms", cluster.latency_max_ms, 0..=WAIT_MS)?;
-        within("cluster.latency_min_ms", cluster.latency_min_ms, 0..=cluster.latency_max_ms)?;
+        within("cluster.latency_min_ms", cluster.latency_min_ms, 0..=cluster.latency_max_ms)
+            .map_err(|said| format!("{said}, which is cluster.latency_max_ms"))?;
         within("cluster.sync_max_ms", cluster.sync_max_ms, 1..=WAIT_MS)?;
-        within("cluster.sync_min_ms", cluster.sync_min_ms, 1..=cluster.sync_max_ms)?;
+        within("cluster.sync_min_ms", cluster.sync_min_ms, 1..=cluster.sync_max_ms)
+            .map_err(|said| format!("{said}, which is cluster.sync_max_ms"))?;
         within("cluster.yield_percent", cluster.yield_percent, 0..=100)?;
 
         within("shape.partitions", shape.partitions, 1..=64)?;
@@ -82,7 +84,8 @@ impl Plan {
         within("knobs.keys", knobs.keys, 1..=1_000_000)?;
         within("knobs.span_ms", knobs.span_ms, 1..=DAY_MS)?;
         if let Some(truncate) = &self.truncate {
-            within("truncate.partition", truncate.partition, 0..=shape.partitions - 1)?;
+            within("truncate.partition", truncate.partition, 0..=shape.partitions - 1)
+                .map_err(|said| format!("{said}: shape.partitions is {}", shape.partitions))?;
             within("truncate.per_mille", truncate.per_mille, 0..=1_000)?;
             within("truncate.after_ms", truncate.after_ms.unwrap_or(0), 0..=WAIT_MS)?;
         }
@@ -149,7 +152,7 @@ impl Plan {
             }
             for host in [Some(spec.host), spec.peer].into_iter().flatten() {
                 if !self.cluster.hosts().contains(&host) {
-                    return Err(at(format!("there is no host {host}")));
+                    return Err(at(format!("there is no host {host}: cluster.workers is {}", self.cluster.workers)));
                 }
             }
             spec.kind.0.validate(spec, &self.cluster).map_err(at)?;
@@ -202,6 +205,10 @@ mod tests {
             (change(|plan| plan.cluster.workers = 7), "cluster.workers is 7; it must be from 0 to 6"),
             (change(|plan| plan.cluster.yield_percent = 900), "cluster.yield_percent is 900; it must be from 0 to 100"),
             (change(|plan| plan.cluster.sync_min_ms = 0), "cluster.sync_min_ms is 0; it must be from 1 to "),
+            (
+                change(|plan| (plan.cluster.latency_min_ms, plan.cluster.latency_max_ms) = (50, 5)),
+                "cluster.latency_min_ms is 50; it must be from 0 to 5, which is cluster.latency_max_ms",
+            ),
             (change(|plan| plan.shape.partitions = 0), "shape.partitions is 0; it must be from 1 to 64"),
             (change(|plan| plan.shape.bound.0 = -5), "shape.bound is -5; it must be from 0 to "),
             (
@@ -233,7 +240,10 @@ mod tests {
                 change(|plan| plan.faults[0].for_ms = DAY_MS + 1),
                 "fault 1 (kill): for_ms is 86400001; it must be from 0",
             ),
-            (change(|plan| plan.faults[0].host = Host::Worker(5)), "fault 1 (kill): there is no host worker-5"),
+            (
+                change(|plan| plan.faults[0].host = Host::Worker(5)),
+                "fault 1 (kill): there is no host worker-5: cluster.workers is 1",
+            ),
         ] {
             assert!(found.starts_with(begins), "{found}, not {begins}");
         }
