@@ -1,7 +1,9 @@
-//! What people write and read: durations (`30m`, `1h30m`, `500ms`), sizes (`64MiB`, `1GB`), counts (`5M`, `200k`).
+//! What people write and read: durations (`30m`, `1h30m`, `500ms`), sizes (`64MiB`, `1GB`), counts (`5M`, `200k`), numbers.
 //!
 //! In: text of a flag. Out: a number, or an error that says what is wrong and shows what would be right.
 
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const DURATIONS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -77,6 +79,60 @@ pub fn percent(text: &str) -> Result<f64, String> {
 pub fn count(text: &str) -> Result<u64, String> {
     let wrong = |why: &str| format!("{why}; write a count like 150, 200k or 5M");
     single(text, COUNTS, &wrong, "")
+}
+
+/// How many of something that there must be one of: processes, threads, failures.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    let number = usize::try_from(whole(text, 1..=u64::MAX, "4")?).ok().and_then(NonZeroUsize::new);
+    number.ok_or_else(|| format!("`{text}` is too large; write a number like 4"))
+}
+
+/// Partitions of a topic.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn partitions(text: &str) -> Result<i32, String> {
+    whole(text, 1..=1_024, "4").map(|number| number as i32)
+}
+
+/// How often something is measured.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn runs(text: &str) -> Result<u32, String> {
+    whole(text, 1..=100, "3").map(|number| number as u32)
+}
+
+/// One seed.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn seed(text: &str) -> Result<u64, String> {
+    whole(text, 0..=u64::MAX, "7312")
+}
+
+/// A moment of a run, in milliseconds of virtual time.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn moment(text: &str) -> Result<u64, String> {
+    whole(text, 0..=u64::MAX, "14200")
+}
+
+/// A number without a unit; `like` is one that would be right.
+fn whole(text: &str, range: RangeInclusive<u64>, like: &str) -> Result<u64, String> {
+    match text.parse::<u64>() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ if *range.end() == u64::MAX => {
+            Err(format!("`{text}` is no whole number from {} on; write one like {like}", range.start()))
+        }
+        _ => {
+            Err(format!("`{text}` is no whole number from {} to {}; write one like {like}", range.start(), range.end()))
+        }
+    }
 }
 
 /// A range of seeds: `A..B` (without B), `A..=B`, or one seed.
@@ -217,6 +273,25 @@ mod tests {
         assert_eq!(count("200k"), Ok(200_000));
         assert!(count("5MB").is_err());
         assert!(count("1.5").is_err());
+    }
+
+    #[test]
+    fn numbers_are_whole_and_within_their_range() {
+        assert_eq!(
+            (at_least_one("4"), partitions("1024"), runs("1")),
+            (NonZeroUsize::new(4).ok_or(String::new()), Ok(1_024), Ok(1))
+        );
+        assert_eq!((seed("0"), moment("14200")), (Ok(0), Ok(14_200)));
+        for (found, expected) in [
+            (at_least_one("0").err(), "`0` is no whole number from 1 on; write one like 4"),
+            (partitions("abc").err(), "`abc` is no whole number from 1 to 1024; write one like 4"),
+            (partitions("1025").err(), "`1025` is no whole number from 1 to 1024; write one like 4"),
+            (runs("1.5").err(), "`1.5` is no whole number from 1 to 100; write one like 3"),
+            (seed("abc").err(), "`abc` is no whole number from 0 on; write one like 7312"),
+            (moment("2s").err(), "`2s` is no whole number from 0 on; write one like 14200"),
+        ] {
+            assert_eq!(found.as_deref(), Some(expected));
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub struct Args {
     count: Option<u64>,
 
     /// The first seed
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", value_parser = units::seed, default_value_t = 0)]
     seed_base: u64,
 
     /// How finely virtual time is cut: 1 ms (race), 10 ms (soak), or as each seed says (mixed)
@@ -54,7 +54,7 @@ pub struct Args {
     tier: TierChoice,
 
     /// Processes at a time; the number of cores by default
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::at_least_one)]
     jobs: Option<NonZeroUsize>,
 
     /// No seed begins after this long; what is left makes the verdict inconclusive
@@ -62,7 +62,7 @@ pub struct Args {
     time_budget: Option<Duration>,
 
     /// No seed begins once so many have failed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::at_least_one)]
     until_failures: Option<NonZeroUsize>,
 
     /// Run the I-th of N equal parts of the seeds; --merge puts the parts together

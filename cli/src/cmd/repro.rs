@@ -16,7 +16,7 @@ use sim::workload::Workload;
 use super::gate::TierChoice;
 use crate::exit::{Exit, Usage};
 use crate::mutants::Choice;
-use crate::{output, pipelines};
+use crate::{output, pipelines, units};
 
 /// Runs one plan or seed again.
 ///
@@ -34,7 +34,7 @@ pub struct Args {
     pipeline: Option<String>,
 
     /// The seed
-    #[arg(long, value_name = "N", requires = "pipeline")]
+    #[arg(long, value_name = "N", value_parser = units::seed, requires = "pipeline")]
     seed: Option<u64>,
 
     /// The tier, where it is not the one that the seed draws
@@ -50,7 +50,7 @@ pub struct Args {
     perfetto: Option<PathBuf>,
 
     /// Stop at this virtual millisecond, before any check, if the run has not ended by then
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = units::moment)]
     until_ms: Option<u64>,
 
     /// Write the plan to this file, with its events listed: it survives a changed generator

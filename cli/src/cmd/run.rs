@@ -53,11 +53,11 @@ pub struct Args {
     data_dir: Option<PathBuf>,
 
     /// Partitions of the source topic
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = units::partitions)]
     partitions: i32,
 
     /// Threads to process with; the number of cores by default
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::at_least_one)]
     threads: Option<NonZeroUsize>,
 
     /// Where the final panes go, one JSON object a line; `panes.ndjson` in the data directory by default

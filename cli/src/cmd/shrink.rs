@@ -42,7 +42,7 @@ pub struct Args {
     out: Option<PathBuf>,
 
     /// Processes at a time; the number of cores by default
-    #[arg(long, value_name = "N", env = "SEGNO_JOBS", hide_env_values = true)]
+    #[arg(long, value_name = "N", value_parser = units::at_least_one, env = "SEGNO_JOBS", hide_env_values = true)]
     jobs: Option<NonZeroUsize>,
 
     #[command(flatten)]

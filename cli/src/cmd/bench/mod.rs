@@ -53,15 +53,15 @@ pub struct Args {
     rate: Option<Rate>,
 
     /// Partitions of the source topic; one a thread by default
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = units::partitions)]
     partitions: Option<i32>,
 
     /// Cores that each phase may use; all by default
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::at_least_one)]
     threads: Option<NonZeroUsize>,
 
     /// How often each phase is measured
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = units::runs)]
     runs: u32,
 
     /// Where the log goes, and stays; by default a folder under runs/, of which the log is removed at the end
