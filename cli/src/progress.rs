@@ -11,6 +11,9 @@ use crate::units;
 /// Between two plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
+/// Between two looks at the clock, where nothing else moves.
+const TICK: Duration = Duration::from_millis(500);
+
 /// How far something is.
 pub struct Progress {
     what: &'static str,
@@ -55,6 +58,21 @@ impl Progress {
                 output::note(plain(self.what, self.unit, done, total, elapsed, remark));
             }
             None => {}
+        }
+    }
+
+    /// What follows is told by its name alone: nobody knows how far it is.
+    pub fn stage(&mut self, what: &'static str) {
+        match &self.bar {
+            Some(bar) => {
+                if let Ok(style) = ProgressStyle::with_template("{prefix}  {elapsed}") {
+                    bar.set_style(style);
+                }
+                bar.reset_elapsed();
+                bar.set_prefix(what);
+                bar.enable_steady_tick(TICK);
+            }
+            None => output::note(what),
         }
     }
 

@@ -1,4 +1,5 @@
-//! What people write and read: durations (`30m`, `1h30m`, `500ms`), sizes (`64MiB`, `1GB`), counts (`5M`, `200k`), numbers.
+//! What people write and read: durations (`30m`, `1h30m`, `500ms`), sizes (`64MiB`, `1GB`), counts (`5M`, `200k`), and
+//! numbers without a unit.
 //!
 //! In: text of a flag. Out: a number, or an error that says what is wrong and shows what would be right.
 

@@ -55,6 +55,8 @@ fn a_damaged_log_ends_the_run_at_once_with_the_folder_to_remove_and_a_finished_r
     let line = "--input access.log --data-dir data";
     let (code, said) = run(dir.path(), line);
     assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said.matches(" bytes (").count(), 1, "only the ingest counts bytes: {said}");
+    assert!(said.contains("\nreplaying the log\n") && said.contains("\ncomparing live and replay\n"), "{said}");
     let (code, said) = run(dir.path(), line);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("data holds the result of this very run, which is shown again"), "{said}");

@@ -154,8 +154,8 @@ fn work(job: &Job, directory: &Directory, input_bytes: u64, began: Instant) -> a
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
         match step {
             Step::Ingested(byte) => progress.set(byte, input_bytes, began.elapsed(), "processing live"),
-            Step::Live => progress.set(input_bytes, input_bytes, began.elapsed(), "live done, replaying"),
-            Step::Replayed => progress.set(input_bytes, input_bytes, began.elapsed(), "comparing"),
+            Step::Live => progress.stage("replaying the log"),
+            Step::Replayed => progress.stage("comparing live and replay"),
         }
     };
     let runtime = threads::runtime().context("cannot start a runtime")?;
