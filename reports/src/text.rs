@@ -160,6 +160,7 @@ pub fn shrink(report: &ShrinkReport, next: &str) -> String {
     let what = match report.verdict {
         Verdict::Pass => "every property held: there is nothing to shrink",
         _ if report.interrupted && report.size.is_none() => "interrupted before anything was made smaller",
+        _ if report.size.is_none() => "the time was up before anything was made smaller (a longer --budget may do)",
         _ if report.interrupted => "shrunk until it was interrupted",
         _ if report.settled => "shrunk as far as it goes",
         _ => "shrunk as far as the time allowed",

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use reports::{SeedReport, ShrinkReport, Verdict, Violation, text};
 use sim::plan::Plan;
-use sim::shrink::{self, Processes, Settings};
+use sim::shrink::{self, Oracle as _, Processes, Settings};
 use sim::workload::Workload;
 
 use super::repro;
@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(value_name = "PLAN")]
     plan: PathBuf,
 
-    /// How long to try
+    /// How long it may take, with the runs of the first plan and of the last
     #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "30s")]
     budget: Duration,
 
@@ -100,7 +100,8 @@ fn shrunk(args: &Args, settings: &Settings, stop: &AtomicBool) -> anyhow::Result
             // One plan with two traces is not this command's to find: whatever broke is a violation.
             report.verdict = if first.verdict == Verdict::Pass { Verdict::Pass } else { Verdict::Violation };
             if let Some(violation) = first.violations.into_iter().next() {
-                smaller(&mut report, args, settings, (&*workload, &plan), violation, stop)?;
+                let search = Settings { budget: for_search(args.budget, started.elapsed()), ..settings.clone() };
+                smaller(&mut report, args, &search, (&*workload, &plan), violation, stop)?;
             }
         }
         None if stop.load(Ordering::Relaxed) => {}
@@ -118,7 +119,15 @@ fn shrunk(args: &Args, settings: &Settings, stop: &AtomicBool) -> anyhow::Result
     Ok(report)
 }
 
-/// Writes the smallest plan that breaks as `violation` does. Stopped before there was one, the report has the violation.
+/// What is left of the budget to search in when the plan has run once, in `took`: the smallest plan found is to run once
+/// more, for its story, and takes no longer; of a short budget that may have half of what is left.
+fn for_search(budget: Duration, took: Duration) -> Duration {
+    let left = budget.saturating_sub(took);
+    left - took.min(left / 2)
+}
+
+/// Writes the smallest plan that breaks as `violation` does. Stopped before there was one, or when time was up, the report
+/// has the violation.
 fn smaller(
     report: &mut ShrinkReport,
     args: &Args,
@@ -131,7 +140,7 @@ fn smaller(
     output::note(format_args!("shrinking for at most {}", text::duration(millis(args.budget))));
     let mut oracle = Processes::new(settings, &report.fingerprint, stop);
     let Some(outcome) = shrink::shrink(workload, plan, &mut oracle) else {
-        if stop.load(Ordering::Relaxed) {
+        if oracle.is_over() {
             let reproduce = format!("segno repro {}", report.plan);
             report.violations = vec![Violation { plan: report.plan.clone(), reproduce, ..violation }];
             return Ok(());
@@ -207,6 +216,10 @@ mod tests {
     /// What is left of `segno shrink` when Ctrl-C comes while its seed workers, which are this shell script, have come to
     /// `sleep 100`. `$answer` is a violation, and `$once` a file that is not there yet.
     fn interrupted(script: &str) -> (ShrinkReport, bool) {
+        tried(script, Duration::from_secs(60), true)
+    }
+
+    fn tried(script: &str, budget: Duration, interrupt: bool) -> (ShrinkReport, bool) {
         let dir = tempfile::tempdir().expect("a folder");
         let workload = crate::pipelines::one("clickstream-minutes").expect("a built-in pipeline");
         let plan = Plan::draw(&*workload, 3, None);
@@ -217,20 +230,21 @@ mod tests {
         let once = dir.path().join("once");
         let script = format!("answer='{answer}'; once={}; {script}", once.display());
         let mutant = Choice::default();
-        let minute = Duration::from_secs(60);
-        let args = Args { plan: path, budget: minute, out: None, jobs: NonZeroUsize::new(1), mutant, json: false };
+        let args = Args { plan: path, budget, out: None, jobs: NonZeroUsize::new(1), mutant, json: false };
         let settings = Settings {
             worker: ["sh", "-c", &script].map(str::to_owned).to_vec(),
             worker_env: Vec::new(),
             jobs: 1,
-            budget: minute,
-            candidate_limit: minute,
+            budget,
+            candidate_limit: Duration::from_secs(60),
         };
         let stop = AtomicBool::new(false);
         let report = std::thread::scope(|scope| {
             let running = scope.spawn(|| shrunk(&args, &settings, &stop));
-            std::thread::sleep(Duration::from_secs(1));
-            stop.store(true, Ordering::Relaxed);
+            if interrupt {
+                std::thread::sleep(Duration::from_secs(1));
+                stop.store(true, Ordering::Relaxed);
+            }
             running.join().expect("no panic").expect("a report")
         });
         let written = dir.path().join("3.shrunk.plan.toml").is_file();
@@ -254,6 +268,19 @@ mod tests {
         assert_eq!((report.verdict, written, Exit::from(&report)), (Verdict::Violation, true, Exit::Interrupted));
         assert_eq!(report.violations[0].plan, report.shrunk_plan);
         assert!(text::plain(&text::shrink(&report, "")).starts_with("VIOLATION  shrunk until it was interrupted"));
+    }
+
+    #[test]
+    fn the_runs_before_and_after_the_search_are_part_of_the_budget() {
+        let search =
+            |budget: u64, took: u64| for_search(Duration::from_millis(budget), Duration::from_millis(took)).as_millis();
+        assert_eq!((search(3_000, 500), search(3_000, 2_000), search(3_000, 4_000)), (2_000, 500, 0));
+
+        let (report, written) = tried("read -r line; echo \"$answer\"; read -r line", Duration::ZERO, false);
+        assert_eq!((report.verdict, written, Exit::from(&report)), (Verdict::Violation, false, Exit::Violated));
+        assert_eq!(report.violations[0].reproduce, format!("segno repro {}", report.plan));
+        let said = text::plain(&text::shrink(&report, ""));
+        assert!(said.starts_with("VIOLATION  the time was up before anything was made smaller"), "{said}");
     }
 
     #[test]
