@@ -148,7 +148,6 @@ impl Gate {
         let place = process::place(Location::caller());
         let (first, seeds) =
             (setting("SEGNO_SEED_BASE").unwrap_or(self.first), setting("SEGNO_COUNT").unwrap_or(self.seeds));
-        assert!(seeds > 0, "SEGNO_COUNT, or .seeds(..), is 0: no seed is asked for, so nothing would be gated");
         let (past, budget) = (self.corpus.clone(), shrink_budget().unwrap_or(self.shrink));
         let topology: Arc<dyn Workload> = Arc::new(self.build());
         if let Ok(wanted) = std::env::var(process::WORKER) {
@@ -172,7 +171,12 @@ impl Gate {
         let never = AtomicBool::new(false);
         let dir = settings.out_dir.as_path();
         std::fs::create_dir_all(dir).unwrap_or_else(|error| panic!("cannot make {}: {error}", dir.display()));
-        let past = corpus::run(&how, &past_plans(&*topology, past), &never);
+        let past = past_plans(&*topology, past);
+        assert!(
+            seeds > 0 || !past.is_empty(),
+            "SEGNO_COUNT, or .seeds(..), is 0 and no plan is committed: nothing is gated"
+        );
+        let past = corpus::run(&how, &past, &never);
         let broken = corpus::violations(&past, dir, &|plan| way_back.plan(plan))
             .unwrap_or_else(|error| panic!("cannot write a plan into {}: {error}", dir.display()));
         let mut report = campaign::run(&settings, None, &never, &mut |_| {})
