@@ -26,7 +26,7 @@ use engine::stream::worker::{
 use engine::stream::{CodecError, DecodeError, Deployment, PayloadCodec, Pipeline, Source, TaskFault, TaskId, Window};
 use engine::types::{Millis, Offset, Partition, Timestamp, TopicPartition};
 use engine::wire::Transport;
-use kafka_protocol::messages::RequestKind;
+use kafka_protocol::messages::{FetchRequest, RequestKind};
 use model::{Fate, Model};
 use proptest::prelude::*;
 use support::TestDisk;
@@ -475,6 +475,29 @@ async fn nothing_new_is_no_commit() {
         }
     );
     assert!((2..=6).contains(&summary.commits()), "150 commit intervals, {} commits", summary.commits());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_gap_is_as_long_as_what_the_log_held_went_uncommitted_and_a_silence_is_none() {
+    // Fetches of the source that are lost are tried again after 5 to 50 ms: sixteen of them keep one task or both waiting.
+    for (lost, pause, least, most) in [(0..0, 0, 0, 40), (0..0, 3_000, 0, 40), (5..21, 0, 200, 800)] {
+        let bench = Bench::new(false).await;
+        let (mut fetches, losing) = (0, lost.clone());
+        bench.model.set_fate(move |request| {
+            let of_source = |fetch: &FetchRequest| fetch.topics.iter().any(|topic| topic.topic.as_str() == "events");
+            fetches += u32::from(matches!(request, RequestKind::Fetch(fetch) if of_source(fetch)));
+            if losing.contains(&fetches) { Fate::LoseRequest } else { Fate::Deliver }
+        });
+        bench.write(0, 200, false).await;
+        let rest = async {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            bench.write(200, 20, true).await;
+        };
+        let (summary, ()) = tokio::join!(bench.run(Until::EndOfInput), rest);
+        let gap = summary.tasks.values().map(|task| task.longest_commit_gap).max().expect("tasks");
+        assert_eq!(summary.restarts(), 0);
+        assert!((least..=most).contains(&gap.as_millis()), "{gap:?}, fetches {lost:?} lost, {pause} ms of silence");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@
 mod failures;
 mod journal;
 mod merge;
+mod tasks;
 pub(crate) mod worker;
 
 use std::collections::VecDeque;
@@ -36,6 +37,7 @@ use failures::Failures;
 use journal::Line;
 pub use journal::{Journal, JournalError};
 pub use merge::{MergeError, merge};
+use tasks::{Task, tasks};
 pub use worker::worker_main;
 use worker::{Answer, Worker};
 
@@ -125,13 +127,6 @@ pub struct Job {
     /// Tell the story of the run, if it breaks a property.
     #[serde(default)]
     pub tell: bool,
-}
-
-/// A job, and whether it is to run twice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Task {
-    job: Job,
-    doubled: bool,
 }
 
 /// What a lane hands back.
@@ -327,30 +322,6 @@ pub fn untried(report: &mut GateReport) {
     }
 }
 
-fn tasks(settings: &Settings) -> VecDeque<Task> {
-    let Some(pipelines) = std::num::NonZeroU64::new(settings.pipelines.len() as u64) else {
-        return VecDeque::new();
-    };
-    let (shard, shards) = settings.shard.unwrap_or((0, 1));
-    let seeds = settings.seeds.clone().enumerate().filter(|(index, _)| index % shards.max(1) == shard);
-    seeds
-        .map(|(index, seed)| {
-            let pipeline = settings.pipelines[(seed % pipelines) as usize].clone();
-            let doubled = is_doubled(index, settings.pipelines.len(), settings.double_every);
-            Task { job: Job { pipeline, seed, tier: settings.tier, plan: None, trace: None, tell: false }, doubled }
-        })
-        .collect()
-}
-
-/// Whether the seed at this place of the whole campaign runs twice: the first, and then one in `every` of each pipeline. Of a
-/// pipeline that is `turn` places after the first seed's, that is its seed number `turn * (every - 1) / pipelines`, and each
-/// `every`-th from there. The j-th doubled seed after a first is thus at most `j * every` places behind it: however many
-/// seeds a campaign has, at least one in `every` of them is doubled.
-fn is_doubled(index: usize, pipelines: usize, every: usize) -> bool {
-    let (number, turn) = (index / pipelines, index % pipelines);
-    every > 0 && number % every == turn * (every - 1) / pipelines
-}
-
 /// One process at a time works through the queue, with a second one for what runs twice.
 fn lane(settings: &Settings, queue: &Mutex<VecDeque<Task>>, end: &End<'_>, out: &mpsc::Sender<io::Result<Done>>) {
     let mut processes = [None, None];
@@ -518,7 +489,11 @@ mod tests {
 
     use super::*;
 
-    fn settings(dir: &Path, script: &str, seeds: u64) -> Settings {
+    /// Long enough for a shell on a busy machine.
+    const LONG: Duration = Duration::from_secs(100);
+
+    /// Of a campaign whose seed worker is a shell script; `$line` is the job, `$n` its seed.
+    pub(super) fn settings(dir: &Path, script: &str, seeds: u64) -> Settings {
         let read = "n=${line#*seed??}; n=${n%%,*}";
         Settings {
             pipelines: vec!["p".into()],
@@ -528,7 +503,7 @@ mod tests {
             time_budget: None,
             until_failures: None,
             shard: None,
-            seed_limit: Duration::from_millis(800),
+            seed_limit: LONG,
             double_every: 2,
             out_dir: dir.to_path_buf(),
             worker: vec!["sh".into(), "-c".into(), format!("while read -r line; do {read}; {script}; done")],
@@ -538,10 +513,16 @@ mod tests {
         }
     }
 
-    /// A campaign whose seed worker is a shell script; `$line` is the job, `$n` its seed.
     fn campaign(script: &str, seeds: u64) -> GateReport {
         let dir = tempfile::tempdir().unwrap();
         run(&settings(dir.path(), script, seeds), None, &AtomicBool::new(false), &mut |_| {}).unwrap()
+    }
+
+    /// With a limit that a script which sleeps does not keep.
+    fn impatient(script: &str, seeds: u64) -> GateReport {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { seed_limit: Duration::from_secs(2), ..settings(dir.path(), script, seeds) };
+        run(&settings, None, &AtomicBool::new(false), &mut |_| {}).unwrap()
     }
 
     /// A command that prints a report of seed `$n`.
@@ -561,8 +542,8 @@ mod tests {
     #[test]
     fn a_worker_that_dies_or_hangs_is_its_seeds_violation_and_others_go_on() {
         let good = answer("h", None);
-        let script = format!("case $n in 1) {good};; 2) echo oops >&2; exit 9;; 3) sleep 5;; *) {good};; esac");
-        let report = campaign(&script, 6);
+        let script = format!("case $n in 1) {good};; 2) echo oops >&2; exit 9;; 3) sleep 100;; *) {good};; esac");
+        let report = impatient(&script, 6);
         assert_eq!(report.verdict, Verdict::Violation);
         assert_eq!((report.seeds_run, report.seeds_failed), (6, 2));
         let found: Vec<(u64, &str)> = report.violations.iter().map(|v| (v.seed, v.property.as_str())).collect();
@@ -587,8 +568,8 @@ mod tests {
         let good = answer("h", None);
         let once = tempfile::tempdir().unwrap();
         let slow = once.path().join("slow").display().to_string();
-        let script = format!("case $TZ in Asia*) [ -e {slow} ] || {{ touch {slow}; sleep 5; }};; esac; {good}");
-        let report = campaign(&script, 2);
+        let script = format!("case $TZ in Asia*) [ -e {slow} ] || {{ touch {slow}; sleep 100; }};; esac; {good}");
+        let report = impatient(&script, 2);
         assert_eq!(report.verdict, Verdict::Pass, "{:?}", report.violations);
         assert!(report.determinism.doubled > 0 && report.determinism.mismatches == 0, "{:?}", report.determinism);
     }
@@ -617,20 +598,32 @@ mod tests {
 
     #[test]
     fn a_campaign_that_was_stopped_goes_on_and_ends_as_one_that_was_not() {
-        let script = format!("case $n in 4|5) {};; *) {};; esac", answer("h", Some("durable")), answer("h", None));
-        let whole = tempfile::tempdir().unwrap();
-        let all = settings(whole.path(), &script, 9);
-        let never = AtomicBool::new(false);
-        let mut one = run(&all, None, &never, &mut |_| {}).unwrap();
+        // From the seventh on, seeds wait until the first campaign is stopped: how far it comes is no matter of speed.
+        let gate = tempfile::tempdir().unwrap();
+        let open = gate.path().join("open");
+        let wait = format!("[ $n -lt 6 ] || until [ -e {} ]; do sleep 0.01; done", open.display());
+        let (bad, good) = (answer("h", Some("durable")), answer("h", None));
+        let script = format!("{wait}; case $n in 4|5) {bad};; *) {good};; esac");
 
         let dir = tempfile::tempdir().unwrap();
         let part = settings(dir.path(), &script, 9);
         let stop = AtomicBool::new(false);
         let journal = Journal::create(dir.path(), part.campaign(), None).unwrap();
-        let stopped =
-            run(&part, Some(journal), &stop, &mut |now| stop.store(now.done >= 3, Ordering::Relaxed)).unwrap();
+        let mut stop_after_three = |now: &Progress| {
+            if now.done >= 3 {
+                stop.store(true, Ordering::Relaxed);
+                std::fs::write(&open, "").unwrap();
+            }
+        };
+        let stopped = run(&part, Some(journal), &stop, &mut stop_after_three).unwrap();
+        // Each lane ends with the seed that it is at.
         assert!(stopped.interrupted && (3..9).contains(&stopped.seeds_run), "{} seeds", stopped.seeds_run);
         assert!(stopped.reasons[0].contains("of 9 seeds ran before it was interrupted"), "{:?}", stopped.reasons);
+
+        let whole = tempfile::tempdir().unwrap();
+        let all = settings(whole.path(), &script, 9);
+        let never = AtomicBool::new(false);
+        let mut one = run(&all, None, &never, &mut |_| {}).unwrap();
 
         let journal = Journal::resume(dir.path(), &part.build).unwrap();
         assert_eq!(journal.seeds_done() as u64, stopped.seeds_run);
@@ -650,8 +643,7 @@ mod tests {
     #[test]
     fn a_seed_that_hangs_does_not_keep_a_stopped_campaign() {
         let dir = tempfile::tempdir().unwrap();
-        let mut settings = settings(dir.path(), "sleep 100", 3);
-        settings.seed_limit = Duration::from_secs(100);
+        let settings = settings(dir.path(), "sleep 100", 3);
         let report = run(&settings, None, &AtomicBool::new(true), &mut |_| {}).unwrap();
         assert_eq!((report.seeds_run, report.interrupted), (0, true));
         let stop = AtomicBool::new(false);
@@ -743,38 +735,6 @@ mod tests {
                     prop_assert!(merged.verdict >= Verdict::Inconclusive);
                     prop_assert!(merged.reasons.iter().any(|reason| reason.contains("are missing")));
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn of_every_pipeline_a_default_gate_runs_seeds_twice() {
-        let dir = tempfile::tempdir().unwrap();
-        for pipelines in 1..=7 {
-            for first in [0, 10_000, 12_345] {
-                let mut settings = settings(dir.path(), "", 0);
-                settings.seeds = first..first + 150;
-                settings.double_every = 20;
-                settings.pipelines = (0..pipelines).map(|number| format!("p{number}")).collect();
-                let doubled: Vec<Job> =
-                    tasks(&settings).into_iter().filter(|task| task.doubled).map(|task| task.job).collect();
-                assert_eq!((doubled[0].seed, doubled.len()), (first, 8), "{pipelines} pipelines from seed {first}");
-                let tested: std::collections::BTreeSet<String> = doubled.into_iter().map(|job| job.pipeline).collect();
-                assert_eq!(tested.len(), pipelines, "{tested:?} of {pipelines} pipelines from seed {first}");
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn one_seed_in_so_many_of_each_pipeline_runs_twice(every in 1..30usize, pipelines in 1..9usize, seeds in 0..900usize) {
-            let doubled: Vec<usize> = (0..seeds).filter(|index| is_doubled(*index, pipelines, every)).collect();
-            prop_assert!(doubled.len() >= seeds.div_ceil(every), "{doubled:?}");
-            for turn in 0..pipelines {
-                let of_pipeline = (0..seeds).filter(|index| index % pipelines == turn).count();
-                let twice = doubled.iter().filter(|index| *index % pipelines == turn).count();
-                let share = of_pipeline / every..=of_pipeline.div_ceil(every);
-                prop_assert!(share.contains(&twice), "{twice} of {of_pipeline}: {doubled:?}");
             }
         }
     }

@@ -20,6 +20,7 @@ use engine::wire::Transport;
 use super::board::{Board, GaveUp, TaskKey};
 use super::witness::TaskWitness;
 use crate::clock::virtual_ms;
+use crate::evidence::TaskReader;
 use crate::plan::Host;
 
 /// What every task of a host shares.
@@ -118,8 +119,19 @@ impl TaskHost {
 impl TaskHost {
     fn witness(&self, key: TaskKey, instance: u64, deployment: &Deployment) -> TaskWitness {
         let inputs = deployment.task(TaskId { stage: key.stage, partition: key.partition }).inputs().to_vec();
-        let (group, from_time) = (deployment.group(), deployment.start().is_some());
-        TaskWitness::new(self.board.clone(), key, self.host, instance, group, inputs, from_time)
+        let now = self.board.moment();
+        let of = TaskReader {
+            task: key,
+            group: deployment.group(),
+            host: self.host,
+            instance,
+            started: now,
+            began: now,
+            restores: false,
+            from_time: deployment.start().is_some(),
+            positions: Vec::new(),
+        };
+        TaskWitness::new(self.board.clone(), of, inputs)
     }
 
     /// Runs an instance, and asks it to stop when the host is asked to leave.

@@ -9,22 +9,16 @@ use engine::client::{Isolation, Taken, Witness};
 use engine::record::Record;
 use engine::types::{Offset, TopicPartition};
 
-use super::board::{Board, TaskKey};
+use super::board::Board;
 use crate::checks::log::digest;
 use crate::evidence::{Moment, PollRecord, Seen, TaskReader};
-use crate::plan::Host;
 
 /// Of one instance, which it lives as long as.
 pub struct TaskWitness {
     board: Board,
-    task: TaskKey,
-    host: Host,
-    instance: u64,
-    group: String,
+    /// Who it is; each record it leaves says besides where that reading began.
+    of: TaskReader,
     inputs: Vec<TopicPartition>,
-    /// Its version starts at a time.
-    from_time: bool,
-    started: Moment,
     state: Mutex<State>,
 }
 
@@ -38,18 +32,9 @@ struct State {
 }
 
 impl TaskWitness {
-    /// Of an instance that is about to start.
-    pub fn new(
-        board: Board,
-        task: TaskKey,
-        host: Host,
-        instance: u64,
-        group: String,
-        inputs: Vec<TopicPartition>,
-        from_time: bool,
-    ) -> TaskWitness {
-        let started = board.moment();
-        TaskWitness { board, task, host, instance, group, inputs, from_time, started, state: Mutex::default() }
+    /// Of the instance `of`, which is about to start and reads `inputs` when it does not restore.
+    pub fn new(board: Board, of: TaskReader, inputs: Vec<TopicPartition>) -> TaskWitness {
+        TaskWitness { board, of, inputs, state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -61,7 +46,7 @@ impl Witness for TaskWitness {
     fn begins(&self, partitions: &[TopicPartition], positions: &[Offset]) {
         let mut state = self.lock();
         let restores = partitions != self.inputs;
-        let mut reader = format!("{} as instance {} on {}", self.task, self.instance, self.host);
+        let mut reader = format!("{} as instance {} on {}", self.of.task, self.of.instance, self.of.host);
         if restores {
             state.restores += 1;
             reader += &format!(", restore {}", state.restores);
@@ -69,15 +54,10 @@ impl Witness for TaskWitness {
         state.seen.clear();
         state.reader.clone_from(&reader);
         let record = TaskReader {
-            task: self.task,
-            group: self.group.clone(),
-            host: self.host,
-            instance: self.instance,
-            started: self.started,
             began: self.board.moment(),
             restores,
-            from_time: self.from_time,
             positions: partitions.iter().cloned().zip(positions.iter().copied()).collect(),
+            ..self.of.clone()
         };
         self.board.task_reads(reader, record);
     }
