@@ -1,22 +1,43 @@
 //! A host's wall clock: the epoch, the world's virtual time, and the host's own error.
 //!
-//! Always: virtual; while the host is frozen or being torn down it stands still, because turmoil's clock means nothing
-//! between ticks.
+//! Always: virtual; while the host is frozen or being torn down it stands still.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::env::Clock;
 use engine::types::Timestamp;
+use tokio::time::Instant;
 
 use crate::effects::{Effects, FaultId};
 use crate::gate::Gate;
 
+thread_local! {
+    /// When the world began whose hosts run on this thread; `None` while none does.
+    static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
 /// Virtual milliseconds since the world began, as the running host sees them; `None` outside of a host.
-///
-/// Not to be called from `Drop`: while turmoil tears a host down its clock falls back to the machine's.
 pub fn virtual_ms() -> Option<u64> {
-    turmoil::sim_elapsed().map(|elapsed| elapsed.as_millis() as u64)
+    BEGAN.get().map(|began| began.elapsed().as_millis() as u64)
+}
+
+/// While it lives, the hosts of one world run on this thread.
+pub(crate) struct Running(());
+
+impl Running {
+    /// The world began at `began` of the runtime's clock.
+    pub(crate) fn since(began: Instant) -> Running {
+        assert!(BEGAN.replace(Some(began)).is_none(), "one world at a time runs on a thread");
+        Running(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        BEGAN.set(None);
+    }
 }
 
 /// How wrong a host's clock is; kept over restarts. Cheap to clone.

@@ -12,13 +12,15 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// The draw of `concern` at `place`, the `ordinal`-th.
 #[must_use]
 pub fn counted(seed: u64, concern: &str, place: &str, ordinal: u64) -> u64 {
-    let mut words = Vec::with_capacity(concern.len() + place.len() + 10);
-    words.extend_from_slice(concern.as_bytes());
-    words.push(0);
-    words.extend_from_slice(place.as_bytes());
-    words.push(0);
-    words.extend_from_slice(&ordinal.to_le_bytes());
-    xxh3_64_with_seed(&words, seed)
+    // The same words, one after the other; names are short, and a draw is made for every frame.
+    let mut room = [0; 96];
+    let (concern, place) = (concern.as_bytes(), place.as_bytes());
+    let end = concern.len() + 1 + place.len() + 1 + 8;
+    assert!(end <= room.len(), "{} and {} bytes of names are too many", concern.len(), place.len());
+    room[..concern.len()].copy_from_slice(concern);
+    room[concern.len() + 1..][..place.len()].copy_from_slice(place);
+    room[end - 8..end].copy_from_slice(&ordinal.to_le_bytes());
+    xxh3_64_with_seed(&room[..end], seed)
 }
 
 /// [`counted`], uniform in `low..=high`.

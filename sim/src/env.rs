@@ -14,6 +14,7 @@ use crate::disk::{Fate, Losses, SimDisk, SyncTime};
 use crate::effects::Effects;
 use crate::entropy::SimEntropy;
 use crate::gate::Gate;
+use crate::hosts::{HostTasks, Hosts};
 use crate::net::{Latency, NetRules, Reach, SimNetwork};
 use crate::points::PointRules;
 use crate::trace::{Kind, Trace};
@@ -84,7 +85,7 @@ impl HostEnv {
         &self.0.name
     }
 
-    /// A new incarnation and its [`Env`]: to be called where turmoil starts or restarts the host.
+    /// A new incarnation and its [`Env`]: to be called where the host starts, and starts again.
     pub fn start(&self) -> Env {
         *self.0.gate.lock().unwrap_or_else(PoisonError::into_inner) = Gate::default();
         self.0.around.net.set_reach(&self.0.name, Reach::Up);
@@ -103,6 +104,7 @@ impl HostEnv {
             Some(around.points.of_host(name, gate)),
             Arc::new(TraceLog { host: name.clone(), trace: around.trace.clone() }),
         )
+        .with_tasks(|| Arc::new(HostTasks))
     }
 
     /// The disk, for its faults and for the checks.
@@ -131,31 +133,25 @@ impl HostEnv {
 
     /// Crashes the host between two ticks. A kill closes its sockets and still sends what it had written; a power cut is
     /// silent. The disk is settled; [`HostEnv::bounce`] starts the next incarnation.
-    pub fn crash(&self, sim: &mut turmoil::Sim<'_>, fate: Fate) -> Losses {
+    pub fn crash(&self, hosts: &mut Hosts<'_>, fate: Fate) -> Losses {
         let Inner { name, around, disk, .. } = &*self.0;
         around.trace.record(name, Kind::Fault, &format!("crash {fate:?}"), &[]);
         self.freeze();
-        match fate {
-            Fate::Kill => {
-                around.net.set_reach(name, Reach::Refusing);
-                around.net.in_order(|| sim.crash(name.as_str()));
-            }
-            Fate::PowerCut { .. } => {
-                around.net.set_reach(name, Reach::Silent);
-                // The destructors talk to a network that is not there.
-                let others: Vec<String> = around.net.hosts().into_iter().filter(|other| other != name).collect();
-                others.iter().for_each(|other| sim.partition(name.as_str(), other.as_str()));
-                sim.crash(name.as_str());
-                others.iter().for_each(|other| sim.repair(name.as_str(), other.as_str()));
-            }
-        }
+        around.net.set_reach(
+            name,
+            match fate {
+                Fate::Kill => Reach::Refusing,
+                Fate::PowerCut { .. } => Reach::Silent,
+            },
+        );
+        hosts.crash(name);
         disk.settle(fate)
     }
 
     /// Starts the next incarnation of a host that crashed.
-    pub fn bounce(&self, sim: &mut turmoil::Sim<'_>) {
+    pub fn bounce(&self, hosts: &mut Hosts<'_>) {
         self.0.around.trace.record(&self.0.name, Kind::Control, "restart", &[]);
-        sim.bounce(self.0.name.as_str());
+        hosts.start(&self.0.name);
     }
 
     fn gate(&self) -> Gate {

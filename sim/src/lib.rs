@@ -1,13 +1,12 @@
-//! The simulator: a turmoil world with a simulated disk and a frame-aware network, the plan that a seed expands to, the
+//! The simulator: hosts on a virtual clock with a simulated disk and a frame-aware network, the plan that a seed expands to, the
 //! faults, the checks and the campaign.
 
 #[cfg(not(tokio_unstable))]
 compile_error!(
-    "segno-sim needs tokio's unstable configuration: turmoil seeds tokio's choices through it. Add to .cargo/config.toml:\n\
+    "segno-sim needs tokio's unstable configuration: a panic in a host's task ends the run through it. Add to .cargo/config.toml:\n\
      [build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]\nrustdocflags = [\"--cfg\", \"tokio_unstable\"]"
 );
 
-mod alone;
 pub mod campaign;
 pub mod corpus;
 pub mod draw;
@@ -33,5 +32,6 @@ pub mod effects;
 pub mod entropy;
 pub mod env;
 pub mod gate;
+pub mod hosts;
 pub mod net;
 pub mod points;

@@ -15,7 +15,6 @@ use engine::schema::{Schema, SchemaId, unframe};
 use engine::stream::TaskStats;
 use reports::{SeedReport, Story, Verdict, timeline};
 
-use crate::alone::Turn;
 use crate::checks::{self, Case, Violation};
 use crate::evidence::{Evidence, Liveness};
 use crate::phases::{Phases, Stop};
@@ -54,7 +53,6 @@ pub fn run_plan(workload: &dyn Workload, plan: &Plan) -> SeedReport {
 
 /// [`run_plan`], and more.
 pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) -> Run {
-    let _turn = Turn::take();
     let trace = Trace::new(plan.tick_ms(), options.keep_trace);
     if options.tell {
         trace.listen();
@@ -280,7 +278,7 @@ thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// A panic in a host's task reaches the driver as turmoil's own words; only the hook hears what was said first.
+/// A panic in a host's task reaches the driver as tokio's own words; only the hook hears what was said first.
 fn listen_to_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -61,7 +61,7 @@ impl Broker {
             return Err(BrokerError::Address { address: config.advertised });
         }
         let shared = recovery::recover(env, config).await?;
-        shared.runtime.spawn(transactions::run_timeouts(shared.clone()));
+        shared.tasks.spawn(Box::pin(transactions::run_timeouts(shared.clone())));
         Ok(Broker { shared })
     }
 
@@ -158,7 +158,7 @@ impl Bound {
             match accepted {
                 Ok(stream) => {
                     number += 1;
-                    self.shared.runtime.spawn(connection::serve(self.shared.clone(), stream, number));
+                    self.shared.tasks.spawn(Box::pin(connection::serve(self.shared.clone(), stream, number)));
                 }
                 Err(error) => {
                     // Out of descriptors, or a connection that was gone at once: the port is still there.

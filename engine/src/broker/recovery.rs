@@ -60,8 +60,8 @@ pub async fn recover(env: Env, config: BrokerConfig) -> Result<Arc<Shared>, Brok
         shared.env.log(format_args!("concludes the transaction of {transactional_id}, decided before the start"));
         transactions::spawn_conclusion(&shared, transactional_id, None);
     }
-    shared.runtime.spawn(rewrite::run(shared.clone(), Table::Transactions, txn_bytes));
-    shared.runtime.spawn(rewrite::run(shared.clone(), Table::Offsets, offsets_bytes));
+    shared.tasks.spawn(Box::pin(rewrite::run(shared.clone(), Table::Transactions, txn_bytes)));
+    shared.tasks.spawn(Box::pin(rewrite::run(shared.clone(), Table::Offsets, offsets_bytes)));
     Ok(shared)
 }
 

@@ -9,8 +9,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::coordinator::{Coordinator, Records};
@@ -18,7 +17,7 @@ use super::life::Life;
 use super::offsets::Offsets;
 use super::topics::Topics;
 use super::{BrokerConfig, BrokerError};
-use crate::env::{Env, LockGuard};
+use crate::env::{Env, LockGuard, Tasks};
 use crate::log::{AppendError, Appended, Log, LogError};
 use crate::record::{BatchBuilder, Compression, ProducerStamp};
 
@@ -30,7 +29,7 @@ pub struct Shared {
     pub env: Env,
     pub config: BrokerConfig,
     /// Where the broker's own tasks live, whoever calls.
-    pub runtime: Handle,
+    pub tasks: Arc<dyn Tasks>,
     pub life: Life,
     started: Instant,
     topics: Mutex<Topics>,
@@ -62,9 +61,9 @@ pub struct Parts {
 impl Shared {
     pub fn new(env: Env, config: BrokerConfig, parts: Parts) -> Shared {
         Shared {
+            tasks: env.tasks(),
             env,
             config,
-            runtime: Handle::current(),
             life: Life::new(),
             started: Instant::now(),
             topics: Mutex::new(parts.topics),
@@ -119,12 +118,15 @@ impl Shared {
         locked(&self.address).clone().unwrap_or_else(|| "localhost:9092".to_owned())
     }
 
-    /// Does `work` on the broker's runtime to its end, even if the caller goes away.
+    /// Does `work` among the broker's tasks to its end, even if the caller goes away.
     pub async fn detached<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, BrokerError>> + Send + 'static,
     ) -> Result<T, BrokerError> {
-        match self.runtime.spawn(work).await {
+        let (told, done) = oneshot::channel();
+        // Nobody hears it when the caller has gone.
+        self.tasks.spawn(Box::pin(async move { drop(told.send(work.await)) }));
+        match done.await {
             Ok(done) => done,
             // The runtime is shutting down, or the work panicked; either way nobody will answer.
             Err(_) => Err(self.life.reason().unwrap_or(BrokerError::Stopped)),
@@ -134,11 +136,11 @@ impl Shared {
     /// Runs the writer of `log` until it is closed.
     pub fn spawn_writer(self: &Arc<Shared>, log: &Log) {
         let (shared, log) = (self.clone(), log.clone());
-        self.runtime.spawn(async move {
+        self.tasks.spawn(Box::pin(async move {
             if let Err(error) = log.run().await {
                 shared.log_failed(&log, error);
             }
-        });
+        }));
     }
 
     /// A write or sync failed: what is durable is unknown, so nothing is acknowledged any more.

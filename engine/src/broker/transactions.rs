@@ -125,10 +125,10 @@ pub async fn end_txn(shared: Arc<Shared>, request: EndTxnRequest) -> Result<EndT
 /// Concludes a decided transaction in a task of its own.
 pub fn spawn_conclusion(shared: &Arc<Shared>, transactional_id: Arc<str>, decided: Option<Appended>) {
     let concluding = shared.clone();
-    shared.runtime.spawn(async move {
+    shared.tasks.spawn(Box::pin(async move {
         // A failure has ended the broker already; the next start concludes.
         let _ = conclude(&concluding, &transactional_id, decided).await;
-    });
+    }));
 }
 
 /// From the decision, whose record may still be under way, to the next identity.

@@ -1,4 +1,4 @@
-//! The only door to time, network, disk and entropy.
+//! The only door to time, network, disk, entropy and the tasks of a process.
 //!
 //! Everything above this module is the same code in production and in the simulator: [`real`] implements these traits
 //! on the machine, the simulator implements them on its world. Waiting is always `tokio::time`.
@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::types::Timestamp;
 pub use point::Point;
@@ -104,6 +106,18 @@ pub trait Points: Send + Sync {
     fn reach(&self, point: Point) -> BoxFuture<'_, ()>;
 }
 
+/// Where tasks run: what is started here ends with the process, in the simulator with the host.
+pub trait Tasks: Send + Sync {
+    /// Runs `task` beside the others, to its end or to theirs.
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> JoinHandle<()>;
+}
+
+impl Tasks for Handle {
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> JoinHandle<()> {
+        Handle::spawn(self, task)
+    }
+}
+
 /// The parts, held together; cheap to clone.
 #[derive(Clone)]
 pub struct Env {
@@ -114,6 +128,7 @@ pub struct Env {
     /// `None` in production: passing a point then costs one branch.
     points: Option<Arc<dyn Points>>,
     logger: Arc<dyn Logger>,
+    tasks: fn() -> Arc<dyn Tasks>,
 }
 
 /// Where the engine's own log lines go (stderr in production, the trace in the simulator).
@@ -130,7 +145,19 @@ impl Env {
         points: Option<Arc<dyn Points>>,
         logger: Arc<dyn Logger>,
     ) -> Env {
-        Env { clock, network, disk, entropy, points, logger }
+        Env { clock, network, disk, entropy, points, logger, tasks: || Arc::new(Handle::current()) }
+    }
+
+    /// The same surroundings with other tasks than those of tokio's runtime.
+    #[must_use]
+    pub fn with_tasks(mut self, tasks: fn() -> Arc<dyn Tasks>) -> Env {
+        self.tasks = tasks;
+        self
+    }
+
+    /// The tasks beside which the caller runs, to start others there, from wherever.
+    pub fn tasks(&self) -> Arc<dyn Tasks> {
+        (self.tasks)()
     }
 
     /// The same surroundings, told of every point that is passed.

@@ -209,20 +209,20 @@ laws! {
     }
 
     fn many_files_are_written_at_once(env, dir) {
-        let mut tasks = tokio::task::JoinSet::new();
+        let mut tasks = Vec::new();
         for index in 0..20u8 {
             let (env, path) = (env.clone(), dir.join(format!("f{index:02}")));
-            tasks.spawn(async move {
+            tasks.push(env.tasks().spawn(Box::pin(async move {
                 let file = open(&env, &path, OpenMode::Append).await;
                 for round in 0..10u64 {
                     let position = file.append(vec![Bytes::from(vec![index; 100])]).await.expect("appended");
                     assert_eq!(position, round * 100);
                     file.sync().await.expect("synced");
                 }
-            });
+            })));
         }
-        while let Some(done) = tasks.join_next().await {
-            done.expect("no panic");
+        for task in tasks {
+            task.await.expect("no panic");
         }
         for index in 0..20u8 {
             assert_eq!(content(&env, &dir.join(format!("f{index:02}"))).await, vec![index; 1_000]);

@@ -204,34 +204,34 @@ laws! {
         fn bind(env, address, told) {
             let listener = env.network().bind(&address).await.expect("bound");
             told.send_replace(Some(listener.local_address()));
-            let mut tasks = tokio::task::JoinSet::new();
+            let mut tasks = Vec::new();
             for _ in 0..60 {
                 let mut stream = listener.accept().await.expect("accepted");
-                tasks.spawn(async move {
+                tasks.push(env.tasks().spawn(Box::pin(async move {
                     for _ in 0..5 {
                         let frame = read_frame(&mut *stream).await;
                         stream.write_all(&frame).await.expect("written");
                     }
-                });
+                })));
             }
-            while let Some(done) = tasks.join_next().await {
-                done.expect("no panic");
+            for task in tasks {
+                task.await.expect("no panic");
             }
         }
         fn connect(env, heard) {
-            let mut tasks = tokio::task::JoinSet::new();
+            let mut tasks = Vec::new();
             for index in 0..60 {
                 let (env, heard) = (env.clone(), heard.clone());
-                tasks.spawn(async move {
+                tasks.push(env.tasks().spawn(Box::pin(async move {
                     let mut stream = connect(&env, heard).await;
                     for round in 0..5 {
                         stream.write_all(&frame(100 + index, round)).await.expect("written");
                         assert_eq!(read_frame(&mut *stream).await, frame(100 + index, round));
                     }
-                });
+                })));
             }
-            while let Some(done) = tasks.join_next().await {
-                done.expect("no panic");
+            for task in tasks {
+                task.await.expect("no panic");
             }
         }
     }

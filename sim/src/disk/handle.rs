@@ -6,14 +6,14 @@
 
 use std::future::pending;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use engine::env::{BoxFuture, Disk, File, LockGuard, OpenMode};
 
-use super::state::{InodeId, State};
+use super::state::{InodeId, Name, State, clean};
 use super::{Inner, Pages, SimDisk, SyncFails};
 use crate::entropy::{counted, counted_between};
 use crate::gate::Gate;
@@ -107,7 +107,7 @@ impl Disk for Handle {
     fn open<'a>(&'a self, path: &'a Path, mode: OpenMode) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
         self.changes("open", path, move |state| {
             let inode = state.open(path, mode)?;
-            Ok(Arc::new(OpenFile { handle: self.clone(), inode, mode, path: path.to_path_buf() }) as Arc<dyn File>)
+            Ok(Arc::new(OpenFile { handle: self.clone(), inode, mode, path: (&*clean(path)).into() }) as Arc<dyn File>)
         })
     }
 
@@ -153,7 +153,7 @@ impl Disk for Handle {
 struct Locked {
     disk: SimDisk,
     incarnation: u64,
-    path: PathBuf,
+    path: Name,
 }
 
 impl LockGuard for Locked {}
@@ -172,7 +172,7 @@ struct OpenFile {
     handle: Handle,
     inode: InodeId,
     mode: OpenMode,
-    path: PathBuf,
+    path: Name,
 }
 
 impl OpenFile {
@@ -181,10 +181,6 @@ impl OpenFile {
             OpenMode::Read => Err(io::Error::new(ErrorKind::PermissionDenied, "the file is open for reading")),
             OpenMode::Append | OpenMode::Replace => Ok(()),
         }
-    }
-
-    fn name(&self) -> std::borrow::Cow<'_, str> {
-        self.path.to_string_lossy()
     }
 }
 
@@ -221,7 +217,7 @@ impl File for OpenFile {
             }
             let position = self.handle.apply(|state| state.append(self.inode, &data)).await;
             let in_flight = InFlight { file: self, end: position + len_of(&data) };
-            self.handle.trace(Kind::DiskWrite, &format!("{}@{position}", self.name()), &data.concat());
+            self.handle.trace(Kind::DiskWrite, &format!("{}@{position}", self.path), &data.concat());
             self.handle.dawdle().await;
             self.handle.now_and_then_a_moment().await;
             drop(in_flight);
@@ -253,11 +249,11 @@ impl File for OpenFile {
                     // The others have told already.
                     inner.tell((fails.pages == Pages::MustGo && lost > 0).then_some(fails.id));
                 }
-                self.handle.trace(Kind::Fault, &format!("sync failed {}", self.name()), &[]);
+                self.handle.trace(Kind::Fault, &format!("sync failed {}", self.path), &[]);
                 return Err(injected("the sync"));
             }
             self.handle.apply(|state| state.sync_ends(self.inode, len)).await;
-            self.handle.trace(Kind::DiskSync, &format!("{} to {len}", self.name()), &[]);
+            self.handle.trace(Kind::DiskSync, &format!("{} to {len}", self.path), &[]);
             Ok(())
         }))
     }
@@ -266,7 +262,7 @@ impl File for OpenFile {
         Box::pin(self.handle.gate.hold(async move {
             self.writable()?;
             let result = self.handle.apply(|state| state.truncate(self.inode, len)).await;
-            self.handle.trace(Kind::DiskChange, &format!("truncate {} to {len}", self.name()), &[]);
+            self.handle.trace(Kind::DiskChange, &format!("truncate {} to {len}", self.path), &[]);
             self.handle.dawdle().await;
             result
         }))

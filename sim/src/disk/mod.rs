@@ -21,7 +21,7 @@ pub use settle::{Fate, Losses};
 use crate::effects::{Effects, FaultId};
 use crate::gate::Gate;
 use crate::trace::{Kind, Trace};
-use state::State;
+use state::{State, clean, is_segment};
 
 /// How long a sync takes, at least and at most, in virtual milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,24 +177,24 @@ impl SimDisk {
     /// What a process on the host would read now; `None` when there is no such file. For the checks, outside of any
     /// host.
     pub fn read_file(&self, path: &Path) -> Option<Vec<u8>> {
-        self.lock().content(path)
+        self.lock().content(&clean(path))
     }
 
     /// Every file's path, sorted.
     pub fn list_files(&self) -> Vec<PathBuf> {
-        self.lock().live.keys().cloned().collect()
+        self.lock().live.keys().map(|path| PathBuf::from(&**path)).collect()
     }
 
     /// Every file.
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let state = self.lock();
-        state.live.keys().map(|path| (path.clone(), state.content(path).unwrap_or_default())).collect()
+        state.live.keys().map(|path| (PathBuf::from(&**path), state.content(path).unwrap_or_default())).collect()
     }
 
     /// What every file held that was removed, when it was last removed. For the checks: an engine that deletes what it
     /// needs must not delete the proof, too.
     pub fn removed(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        self.lock().removed.clone()
+        self.lock().removed.iter().map(|(path, bytes)| (PathBuf::from(&**path), bytes.clone())).collect()
     }
 
     /// How many bytes a power cut could lose now.
@@ -205,14 +205,14 @@ impl SimDisk {
     /// Whether a log holds bytes that were written and not synced.
     pub fn has_unsynced_log(&self) -> bool {
         let state = self.lock();
-        let mut logs = state.live.iter().filter(|(path, _)| path.extension().is_some_and(|ending| ending == "log"));
+        let mut logs = state.live.iter().filter(|(path, _)| is_segment(path));
         logs.any(|(_, inode)| state.inodes.get(inode).is_some_and(|inode| inode.data.len() > inode.synced))
     }
 
     /// Whether a segment of a log has a name that a power cut could take.
     pub fn has_unsynced_segment(&self) -> bool {
         let state = self.lock();
-        let mut logs = state.live.iter().filter(|(path, _)| path.extension().is_some_and(|ending| ending == "log"));
+        let mut logs = state.live.iter().filter(|(path, _)| is_segment(path));
         logs.any(|(path, inode)| state.durable.get(path) != Some(inode))
     }
 

@@ -6,7 +6,6 @@
 //! draw of its own, so that a draw more or less in one moves no other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use super::state::{Inode, NameChange, State};
 use crate::draw::Draw;
@@ -137,13 +136,13 @@ fn settle_bytes(inode: &mut Inode, draw: &mut Draw, losses: &mut Losses) {
 }
 
 fn settle_names(state: &mut State, draw: u64, losses: &mut Losses) {
-    let mut by_dir: BTreeMap<PathBuf, Vec<NameChange>> = BTreeMap::new();
+    let mut by_dir: BTreeMap<String, Vec<NameChange>> = BTreeMap::new();
     for change in std::mem::take(&mut state.pending) {
-        by_dir.entry(change.dir().to_path_buf()).or_default().push(change);
+        by_dir.entry(change.dir().to_owned()).or_default().push(change);
     }
     let all_lost = std::mem::take(&mut state.loses_names);
     for (dir, changes) in by_dir {
-        let mut draw = Draw::new(counted(draw, "power cut", &dir.to_string_lossy(), 0), "fate");
+        let mut draw = Draw::new(counted(draw, "power cut", &dir, 0), "fate");
         let kept: Vec<bool> = match draw.weighted(&[3, 3, 3, 2]) {
             _ if all_lost => vec![false; changes.len()],
             0 => vec![false; changes.len()],

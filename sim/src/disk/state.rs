@@ -4,10 +4,12 @@
 //! if the file was cut and not synced since, by `cut`; a directory's durable names are `durable` restricted to it, and
 //! `pending` lists, in order, what leads from there to `live`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use engine::env::OpenMode;
@@ -17,17 +19,20 @@ use crate::effects::FaultId;
 
 pub(super) type InodeId = u64;
 
+/// A [`clean`] path. Text: to compare paths is to compare their components, one by one, and a world does little else.
+pub(super) type Name = Arc<str>;
+
 #[derive(Default)]
 pub(super) struct State {
     pub(super) incarnation: u64,
     pub(super) inodes: BTreeMap<InodeId, Inode>,
-    pub(super) live: BTreeMap<PathBuf, InodeId>,
-    pub(super) durable: BTreeMap<PathBuf, InodeId>,
-    pub(super) dirs: BTreeSet<PathBuf>,
+    pub(super) live: BTreeMap<Name, InodeId>,
+    pub(super) durable: BTreeMap<Name, InodeId>,
+    pub(super) dirs: BTreeSet<Name>,
     pub(super) pending: Vec<NameChange>,
-    pub(super) locks: BTreeSet<PathBuf>,
+    pub(super) locks: BTreeSet<Name>,
     /// What each removed file held, the last time that it was removed: no host sees it, the checks do.
-    pub(super) removed: BTreeMap<PathBuf, Vec<u8>>,
+    pub(super) removed: BTreeMap<Name, Vec<u8>>,
     /// Bits that are wrong when they are read.
     pub(super) rotten: Vec<Rot>,
     /// The next power cut keeps no name that is not durable.
@@ -61,14 +66,14 @@ pub(super) struct Inode {
 /// A change of names that no sync of its directory has made durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NameChange {
-    Create { path: PathBuf, inode: InodeId },
-    Remove { path: PathBuf },
-    Rename { from: PathBuf, to: PathBuf, inode: InodeId },
+    Create { path: Name, inode: InodeId },
+    Remove { path: Name },
+    Rename { from: Name, to: Name, inode: InodeId },
 }
 
 impl NameChange {
     /// The directory whose sync makes it durable: where the name appears, or was.
-    pub(super) fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &str {
         let (NameChange::Create { path, .. } | NameChange::Remove { path } | NameChange::Rename { to: path, .. }) =
             self;
         parent(path)
@@ -82,7 +87,7 @@ impl NameChange {
         }
     }
 
-    pub(super) fn apply(&self, names: &mut BTreeMap<PathBuf, InodeId>) {
+    pub(super) fn apply(&self, names: &mut BTreeMap<Name, InodeId>) {
         match self {
             NameChange::Create { path, inode } => {
                 names.insert(path.clone(), *inode);
@@ -100,74 +105,100 @@ impl NameChange {
     }
 }
 
+/// Whether it is a file of a log's records.
+pub(super) fn is_segment(path: &str) -> bool {
+    path.ends_with(".log")
+}
+
 /// The path without what does not matter (`a//b/./c`).
-pub(super) fn clean(path: &Path) -> PathBuf {
-    path.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect()
+pub(super) fn clean(path: &Path) -> Cow<'_, str> {
+    let text = path.to_string_lossy();
+    let plain = !text.contains("//") && !text.contains("/.") && !text.starts_with('.') && !text.ends_with('/');
+    if plain {
+        return text;
+    }
+    let parts = path.components().filter(|part| !matches!(part, Component::CurDir));
+    Cow::Owned(parts.collect::<PathBuf>().to_string_lossy().into_owned())
 }
 
-fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new(""))
+/// Of a clean path; of a name without a directory, and of the root itself, the empty one.
+fn parent(path: &str) -> &str {
+    match path.rfind('/') {
+        Some(0) if path.len() > 1 => "/",
+        Some(end) => &path[..end],
+        None => "",
+    }
 }
 
-fn not_found(path: &Path) -> io::Error {
-    io::Error::new(ErrorKind::NotFound, format!("{}: no such file or directory", path.display()))
+/// A clean path and all that it lies in.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| Some(parent(path)).filter(|parent| parent != path && !parent.is_empty()))
+}
+
+fn not_found(path: &str) -> io::Error {
+    io::Error::new(ErrorKind::NotFound, format!("{path}: no such file or directory"))
+}
+
+fn is_a_directory(path: &str) -> io::Error {
+    io::Error::new(ErrorKind::IsADirectory, format!("{path} is a directory"))
 }
 
 impl State {
-    fn is_dir(&self, path: &Path) -> bool {
-        path.as_os_str().is_empty() || path == Path::new("/") || self.dirs.contains(path)
+    fn is_dir(&self, path: &str) -> bool {
+        path.is_empty() || path == "/" || self.dirs.contains(path)
     }
 
-    pub(super) fn content(&self, path: &Path) -> Option<Vec<u8>> {
-        self.live.get(&clean(path)).map(|inode| self.inodes[inode].data.clone())
+    pub(super) fn content(&self, path: &str) -> Option<Vec<u8>> {
+        self.live.get(path).map(|inode| self.inodes[inode].data.clone())
     }
 
     pub(super) fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<InodeId> {
-        let path = clean(path);
-        if self.is_dir(&path) {
-            return Err(io::Error::new(ErrorKind::IsADirectory, format!("{} is a directory", path.display())));
+        let path = &*clean(path);
+        if self.is_dir(path) {
+            return Err(is_a_directory(path));
         }
-        match (self.live.get(&path).copied(), mode) {
+        match (self.live.get(path).copied(), mode) {
             (Some(inode), OpenMode::Read | OpenMode::Append) => Ok(inode),
             (Some(inode), OpenMode::Replace) => {
                 self.truncate(inode, 0)?;
                 Ok(inode)
             }
-            (None, OpenMode::Read) => Err(not_found(&path)),
-            (None, _) if !self.is_dir(parent(&path)) => Err(not_found(parent(&path))),
+            (None, OpenMode::Read) => Err(not_found(path)),
+            (None, _) if !self.is_dir(parent(path)) => Err(not_found(parent(path))),
             (None, OpenMode::Append | OpenMode::Replace) => {
                 let inode = self.next_inode;
                 self.next_inode += 1;
                 self.inodes.insert(inode, Inode::default());
-                self.change(NameChange::Create { path, inode });
+                self.change(NameChange::Create { path: path.into(), inode });
                 Ok(inode)
             }
         }
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        let (from, to) = (clean(from), clean(to));
-        if self.is_dir(&from) {
+        let (from, to) = (&*clean(from), &*clean(to));
+        if self.is_dir(from) {
             return Err(io::Error::new(ErrorKind::Unsupported, "directories are not renamed here"));
         }
-        let inode = *self.live.get(&from).ok_or_else(|| not_found(&from))?;
-        if self.is_dir(&to) {
-            return Err(io::Error::new(ErrorKind::IsADirectory, format!("{} is a directory", to.display())));
+        let inode = *self.live.get(from).ok_or_else(|| not_found(from))?;
+        if self.is_dir(to) {
+            return Err(is_a_directory(to));
         }
-        if !self.is_dir(parent(&to)) {
-            return Err(not_found(parent(&to)));
+        if !self.is_dir(parent(to)) {
+            return Err(not_found(parent(to)));
         }
         if from != to {
-            self.change(NameChange::Rename { from, to, inode });
+            self.change(NameChange::Rename { from: from.into(), to: to.into(), inode });
         }
         Ok(())
     }
 
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
-        let path = clean(path);
-        let inode = self.live.get(&path).ok_or_else(|| not_found(&path))?;
-        self.removed.insert(path.clone(), self.inodes[inode].data.clone());
-        self.change(NameChange::Remove { path });
+        let path = &*clean(path);
+        let (name, inode) = self.live.get_key_value(path).ok_or_else(|| not_found(path))?;
+        let name = name.clone();
+        self.removed.insert(name.clone(), self.inodes[inode].data.clone());
+        self.change(NameChange::Remove { path: name });
         Ok(())
     }
 
@@ -177,40 +208,39 @@ impl State {
     }
 
     pub(super) fn must_be_dir(&self, dir: &Path) -> io::Result<()> {
-        if self.is_dir(&clean(dir)) { Ok(()) } else { Err(not_found(dir)) }
+        let dir = &*clean(dir);
+        if self.is_dir(dir) { Ok(()) } else { Err(not_found(dir)) }
     }
 
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let dir = clean(dir);
-        if !self.is_dir(&dir) {
-            return Err(not_found(&dir));
+        let dir = &*clean(dir);
+        if !self.is_dir(dir) {
+            return Err(not_found(dir));
         }
-        // What is below a directory follows on it in the order of paths.
-        let below = (Bound::Excluded(dir.as_path()), Bound::Unbounded);
-        let files = self.live.range::<Path, _>(below).map(|(path, _)| path).take_while(|path| path.starts_with(&dir));
-        let dirs = self.dirs.range::<Path, _>(below).take_while(|path| path.starts_with(&dir));
-        let inside = files.chain(dirs).filter(|path| parent(path) == dir);
-        let names: BTreeSet<String> =
-            inside.filter_map(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned()).collect();
-        Ok(names.into_iter().collect())
+        let below = if dir.is_empty() || dir == "/" { dir.to_owned() } else { format!("{dir}/") };
+        let from = (Bound::Included(&*below), Bound::Unbounded);
+        let files = self.live.range::<str, _>(from).map(|(path, _)| path).map_while(|path| path.strip_prefix(&*below));
+        let dirs = self.dirs.range::<str, _>(from).map_while(|path| path.strip_prefix(&*below));
+        let inside = files.chain(dirs).filter(|name| !name.is_empty() && !name.contains('/'));
+        let mut names: Vec<String> = inside.map(str::to_owned).collect();
+        names.sort_unstable();
+        Ok(names)
     }
 
     pub(super) fn create_dir_all(&mut self, dir: &Path) -> io::Result<()> {
-        let dir = clean(dir);
-        for ancestor in dir.ancestors() {
-            if self.live.contains_key(ancestor) {
-                return Err(io::Error::new(ErrorKind::NotADirectory, format!("{} is a file", ancestor.display())));
-            }
+        let dir = &*clean(dir);
+        if let Some(file) = ancestors(dir).find(|path| self.live.contains_key(*path)) {
+            return Err(io::Error::new(ErrorKind::NotADirectory, format!("{file} is a file")));
         }
-        let missing: Vec<PathBuf> = dir.ancestors().filter(|path| !self.is_dir(path)).map(Path::to_path_buf).collect();
+        let missing: Vec<Name> = ancestors(dir).filter(|path| !self.is_dir(path)).map(Name::from).collect();
         self.dirs.extend(missing);
         Ok(())
     }
 
     pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
-        let dir = clean(dir);
-        if !self.is_dir(&dir) {
-            return Err(not_found(&dir));
+        let dir = &*clean(dir);
+        if !self.is_dir(dir) {
+            return Err(not_found(dir));
         }
         let durable = &mut self.durable;
         self.pending.retain(|change| {
@@ -223,11 +253,11 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn lock(&mut self, path: &Path) -> io::Result<PathBuf> {
+    pub(super) fn lock(&mut self, path: &Path) -> io::Result<Name> {
         self.open(path, OpenMode::Append)?;
-        let path = clean(path);
+        let path: Name = (&*clean(path)).into();
         if !self.locks.insert(path.clone()) {
-            return Err(io::Error::new(ErrorKind::WouldBlock, format!("{} is locked", path.display())));
+            return Err(io::Error::new(ErrorKind::WouldBlock, format!("{path} is locked")));
         }
         Ok(path)
     }
@@ -269,14 +299,12 @@ impl State {
 
     /// See [`super::SimDisk::rot`].
     pub(super) fn rot(&mut self, id: FaultId, of: &dyn Fn(&str) -> bool, draw: u64) -> Option<(PathBuf, usize)> {
-        let segment =
-            |path: &&PathBuf| path.extension().is_some_and(|ext| ext == "log") && path.to_str().is_some_and(of);
-        let segments: Vec<PathBuf> = self.live.keys().filter(segment).cloned().collect();
+        let segments: Vec<&Name> = self.live.keys().filter(|path| is_segment(path) && of(path)).collect();
         // Names sort by offset: a segment that has a successor is closed. While a power cut can still take the successor
         // away, the segment may yet be the last, where a flipped bit cannot be told from a torn write.
-        let closes = |pair: &&[PathBuf]| parent(&pair[0]) == parent(&pair[1]) && self.durable.contains_key(&pair[1]);
-        let closed = segments.windows(2).filter(closes).map(|pair| &pair[0]);
-        let closed: Vec<&PathBuf> = closed.filter(|path| !self.inodes[&self.live[*path]].data.is_empty()).collect();
+        let closes = |pair: &&[&Name]| parent(pair[0]) == parent(pair[1]) && self.durable.contains_key(pair[1]);
+        let closed = segments.windows(2).filter(closes).map(|pair| pair[0]);
+        let closed: Vec<&Name> = closed.filter(|path| !self.inodes[&self.live[*path]].data.is_empty()).collect();
         let mut draw = Draw::new(draw, "rot");
         let path = (!closed.is_empty()).then(|| (*draw.pick(&closed)).clone())?;
         let inode = self.live[&path];
@@ -285,7 +313,7 @@ impl State {
         let position = if draw.chance(1, 3) { draw.below(len.min(61)) } else { draw.below(len) } as usize;
         let bit = draw.below(8) as usize;
         self.rotten.push(Rot { id, inode, position, mask: 1 << bit });
-        Some((path, position * 8 + bit))
+        Some((PathBuf::from(&*path), position * 8 + bit))
     }
 
     /// How many bytes of a file are not durable.

@@ -7,25 +7,21 @@ use engine::env::{Env, Point};
 use super::*;
 use crate::points::{PointAction, PointRequest};
 
-fn stage(seed: u64, yield_percent: u32) -> (turmoil::Sim<'static>, Surroundings, HostEnv) {
-    let sim = turmoil::Builder::new()
-        .rng_seed(seed)
-        .tick_duration(Duration::from_millis(1))
-        .simulation_duration(Duration::from_secs(60))
-        .build();
-    let (latency, sync_time) = (Latency { min_ms: 0, max_ms: 0 }, SyncTime { min_ms: 1, max_ms: 1 });
+fn stage(seed: u64, yield_percent: u32) -> (Hosts<'static>, Surroundings, HostEnv) {
+    let hosts = Hosts::new(seed, Duration::from_millis(1));
+    let (latency, sync_time) = (Latency { min_ms: 0, max_ms: 0, grain_ms: 1 }, SyncTime { min_ms: 1, max_ms: 1 });
     let around = Surroundings::new(seed, 1_000_000, latency, sync_time, yield_percent, Trace::new(1, false));
     let host = HostEnv::new("host", &around);
-    (sim, around, host)
+    (hosts, around, host)
 }
 
 fn start<F: Future<Output = ()> + 'static>(
-    sim: &mut turmoil::Sim<'static>,
+    hosts: &mut Hosts<'static>,
     host: &HostEnv,
     program: impl Fn(Env) -> F + 'static,
 ) {
     let host = host.clone();
-    sim.host("host", move || {
+    hosts.host("host", move || {
         let future = program(host.start());
         async move {
             future.await;
@@ -34,22 +30,22 @@ fn start<F: Future<Output = ()> + 'static>(
     });
 }
 
-fn run(sim: &mut turmoil::Sim<'static>, ticks: u64) {
+fn run(hosts: &mut Hosts<'static>, ticks: u64) {
     for _ in 0..ticks {
-        sim.step().expect("no host fails");
+        hosts.step().expect("no host fails");
     }
 }
 
 #[test]
 fn a_crash_at_the_third_passing_freezes_the_host_in_the_same_poll() {
-    let (mut sim, around, host) = stage(1, 0);
+    let (mut hosts, around, host) = stage(1, 0);
     let steps: Arc<Mutex<Vec<u32>>> = Arc::default();
     let seen = steps.clone();
-    start(&mut sim, &host, move |env| {
+    start(&mut hosts, &host, move |env| {
         let seen = seen.clone();
         async move {
             // Another task of the host, which runs in the same tick after the crash.
-            tokio::spawn({
+            tokio::task::spawn_local({
                 let env = env.clone();
                 async move {
                     loop {
@@ -68,7 +64,7 @@ fn a_crash_at_the_third_passing_freezes_the_host_in_the_same_poll() {
         }
     });
     around.points.arm(4, "host", Point::TaskCommitted, 3, PointAction::Crash);
-    run(&mut sim, 100);
+    run(&mut hosts, 100);
     assert_eq!(*steps.lock().expect("no panic"), [0, 1], "the third passing does not return");
     assert!(host.is_frozen());
     let asked = PointRequest { id: 4, host: "host".into(), point: Point::TaskCommitted, action: PointAction::Crash };
@@ -76,18 +72,18 @@ fn a_crash_at_the_third_passing_freezes_the_host_in_the_same_poll() {
     assert_eq!(around.points.take_requests(), []);
     assert_eq!(around.effects.get(4).effective, 1);
     assert_eq!(around.points.passings()[&("host".to_string(), Point::TaskCommitted)], 3);
-    host.crash(&mut sim, Fate::Kill);
-    host.bounce(&mut sim);
-    run(&mut sim, 100);
+    host.crash(&mut hosts, Fate::Kill);
+    host.bounce(&mut hosts);
+    run(&mut hosts, 100);
     assert_eq!(steps.lock().expect("no panic").len(), 12, "the next incarnation runs through");
 }
 
 #[test]
 fn a_crash_that_the_driver_counts_has_no_effect_by_itself() {
-    let (mut sim, around, host) = stage(1, 0);
-    start(&mut sim, &host, move |env| async move { env.reach(Point::TaskPolled).await });
+    let (mut hosts, around, host) = stage(1, 0);
+    start(&mut hosts, &host, move |env| async move { env.reach(Point::TaskPolled).await });
     around.points.arm(4, "host", Point::TaskPolled, 1, PointAction::CrashUncounted);
-    run(&mut sim, 50);
+    run(&mut hosts, 50);
     assert!(host.is_frozen());
     assert_eq!(around.points.take_requests()[0].action, PointAction::CrashUncounted);
     assert_eq!(around.effects.get(4).effective, 0);
@@ -95,10 +91,10 @@ fn a_crash_that_the_driver_counts_has_no_effect_by_itself() {
 
 #[test]
 fn a_pause_at_a_point_lasts_until_the_thaw() {
-    let (mut sim, around, host) = stage(1, 0);
+    let (mut hosts, around, host) = stage(1, 0);
     let passed: Arc<Mutex<u32>> = Arc::default();
     let seen = passed.clone();
-    start(&mut sim, &host, move |env| {
+    start(&mut hosts, &host, move |env| {
         let seen = seen.clone();
         async move {
             env.reach(Point::TaskPolled).await;
@@ -106,26 +102,26 @@ fn a_pause_at_a_point_lasts_until_the_thaw() {
         }
     });
     around.points.arm(4, "host", Point::TaskPolled, 1, PointAction::Pause);
-    run(&mut sim, 50);
+    run(&mut hosts, 50);
     assert_eq!(*passed.lock().expect("no panic"), 0);
     assert_eq!(around.points.take_requests()[0].action, PointAction::Pause);
     host.thaw();
-    run(&mut sim, 5);
+    run(&mut hosts, 5);
     assert_eq!(*passed.lock().expect("no panic"), 1);
 }
 
 #[test]
 fn seeded_yields_explore_orders_inside_a_host() {
     let order = |seed, yield_percent| {
-        let (mut sim, _around, host) = stage(seed, yield_percent);
+        let (mut hosts, _around, host) = stage(seed, yield_percent);
         let order: Arc<Mutex<Vec<u32>>> = Arc::default();
         let seen = order.clone();
-        start(&mut sim, &host, move |env| {
+        start(&mut hosts, &host, move |env| {
             let seen = seen.clone();
             async move {
                 for task in 0..4 {
                     let (env, seen) = (env.clone(), seen.clone());
-                    tokio::spawn(async move {
+                    tokio::task::spawn_local(async move {
                         for _ in 0..3 {
                             env.reach(Point::TaskPolled).await;
                             seen.lock().expect("no panic").push(task);
@@ -135,7 +131,7 @@ fn seeded_yields_explore_orders_inside_a_host() {
                 }
             }
         });
-        run(&mut sim, 5);
+        run(&mut hosts, 5);
         let order = order.lock().expect("no panic").clone();
         assert_eq!(order.len(), 12);
         order
@@ -149,10 +145,10 @@ fn seeded_yields_explore_orders_inside_a_host() {
 
 #[test]
 fn the_clock_is_virtual_skewed_and_goes_on_over_a_crash() {
-    let (mut sim, _around, host) = stage(1, 0);
+    let (mut hosts, _around, host) = stage(1, 0);
     let read: Arc<Mutex<Vec<i64>>> = Arc::default();
     let seen = read.clone();
-    start(&mut sim, &host, move |env| {
+    start(&mut hosts, &host, move |env| {
         let seen = seen.clone();
         async move {
             loop {
@@ -161,13 +157,13 @@ fn the_clock_is_virtual_skewed_and_goes_on_over_a_crash() {
             }
         }
     });
-    run(&mut sim, 25);
+    run(&mut hosts, 25);
     host.skew().add(0, -500);
-    run(&mut sim, 10);
-    host.crash(&mut sim, Fate::Kill);
-    run(&mut sim, 100);
-    host.bounce(&mut sim);
-    run(&mut sim, 5);
+    run(&mut hosts, 10);
+    host.crash(&mut hosts, Fate::Kill);
+    run(&mut hosts, 100);
+    host.bounce(&mut hosts);
+    run(&mut hosts, 5);
     let read = read.lock().expect("no panic").clone();
     assert_eq!(read[..4], [1_000_000, 1_000_010, 1_000_020, 999_530]);
     assert_eq!(*read.last().expect("some"), 999_635);

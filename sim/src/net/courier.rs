@@ -6,10 +6,12 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use turmoil::net::TcpStream;
+use tokio::io::AsyncReadExt;
 
+use super::host_and_port;
 use super::rules::{NetRules, Parcel, Reach};
+use super::tcp::TcpStream;
+use crate::hosts::Hosts;
 use crate::trace::Kind;
 
 /// The courier's host name.
@@ -20,15 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl NetRules {
     /// Adds the courier to the world. Without it, requests are neither duplicated nor do they outlive their connection.
-    pub fn add_courier(&self, sim: &mut turmoil::Sim<'_>) {
+    pub fn add_courier(&self, hosts: &mut Hosts<'_>) {
         self.set_reach(COURIER, Reach::Up);
         let rules = self.clone();
-        sim.host(COURIER, move || {
+        hosts.host(COURIER, move || {
             let rules = rules.clone();
             async move {
                 loop {
                     while let Some(parcel) = rules.take_parcel() {
-                        tokio::spawn(deliver(rules.clone(), parcel));
+                        tokio::task::spawn_local(deliver(rules.clone(), parcel));
                     }
                     rules.0.parcels.notified().await;
                 }
@@ -55,10 +57,11 @@ async fn deliver(rules: NetRules, parcel: Parcel) {
 }
 
 async fn hand_over(rules: &NetRules, parcel: &Parcel) -> io::Result<()> {
-    let mut stream = TcpStream::connect(parcel.address.as_str()).await?;
+    let (to, port) = host_and_port(&parcel.address)?;
+    let mut stream = rules.0.sockets.connect(&COURIER.into(), &to.into(), port)?;
     for frame in &parcel.frames {
         rules.0.trace.record(&parcel.from, Kind::FrameSent, &format!("{} by the courier", parcel.to), frame);
-        stream.write_all(frame).await?;
+        stream.send(frame)?;
     }
     if let (Some(id), false) = (parcel.id, parcel.duplicate) {
         // It arrives, and its sender had closed.

@@ -1,13 +1,14 @@
-//! A host's network: turmoil's TCP, with faults that know where a request begins and ends.
+//! A host's network: connections like TCP's, with faults that know where a request begins and ends.
 //!
-//! In: the calls of [`engine::env::Network`]; the rules of the world. Out: connections that behave like TCP's, on which
-//! requests are delayed, duplicated or lose their replies. Always: turmoil itself loses nothing (its `fail_rate` is 0 and
-//! its `hold` unused); all waiting is here, in a task under each connection of the side that opened it.
+//! In: the calls of [`engine::env::Network`]; the rules of the world. Out: connections on which requests are delayed,
+//! duplicated or lose their replies. Always: the sockets below lose nothing and take no time; all waiting is here, in a
+//! task under each connection of the side that opened it.
 
 mod courier;
 mod frame;
 mod pipe;
 mod rules;
+mod tcp;
 mod wire;
 
 use std::io::{self, ErrorKind};
@@ -17,16 +18,16 @@ use std::task::{Context, Poll, ready};
 
 use engine::env::{BoxFuture, Duplex, Listener, Network};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::oneshot;
-use turmoil::net::{TcpListener, TcpStream};
 
 pub use courier::COURIER;
 pub(crate) use rules::Reach;
 pub use rules::{FrameFault, Latency, NetRules, Which};
 
+use crate::clock::virtual_ms;
 use crate::effects::{Effects, FaultId};
 use crate::gate::Gate;
 use crate::trace::Kind;
+use tcp::TcpListener;
 
 /// The network as one incarnation of a host uses it.
 pub struct SimNetwork {
@@ -41,25 +42,20 @@ impl SimNetwork {
     }
 
     async fn connect_to(&self, address: &str) -> io::Result<Box<dyn Duplex>> {
-        let (to, _) = host_and_port(address)?;
-        self.reachable(to).await?;
+        let (to, port) = host_and_port(address)?;
+        let to: Arc<str> = to.into();
+        let stream = loop {
+            self.reachable(&to).await?;
+            match self.rules.0.sockets.connect(&self.host, &to, port) {
+                // The power went while the handshake was under way: nobody refuses it.
+                Err(_) if self.rules.reach(&to) == Reach::Silent => {}
+                connected => break connected?,
+            }
+        };
         self.rules.0.trace.record(&self.host, Kind::Connect, address, &[]);
         let (engine, end) = pipe::pipe();
-        let wire = wire::Wire::new(self.rules.clone(), &self.host, to, address, end);
-        let (told, connected) = oneshot::channel();
-        let address = address.to_string();
-        // On a task of its own: a caller that gives up in the moment of the handshake would leave turmoil with a
-        // connection that nobody closes.
-        tokio::spawn(async move {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    let _ = told.send(Ok(()));
-                    wire.carry(stream).await;
-                }
-                Err(error) => drop(told.send(Err(error))),
-            }
-        });
-        connected.await.unwrap_or_else(|_| Err(ErrorKind::ConnectionReset.into()))?;
+        let wire = wire::Wire::new(self.rules.clone(), &self.host, &to, address, end);
+        tokio::task::spawn_local(wire.carry(stream));
         Ok(Box::new(Gated::new(engine, self.gate.clone())))
     }
 
@@ -82,14 +78,22 @@ impl SimNetwork {
             match self.rules.reach(to) {
                 Reach::Up => break,
                 Reach::Refusing => {
-                    tokio::time::sleep(self.rules.latency(&self.host, to, 0).time).await;
+                    self.travel(to).await;
                     return Err(io::Error::new(ErrorKind::ConnectionRefused, format!("{to}: connection refused")));
                 }
                 Reach::Silent => changed.await,
             }
         }
-        tokio::time::sleep(self.rules.latency(&self.host, to, 0).time).await;
+        self.travel(to).await;
         Ok(())
+    }
+}
+
+impl SimNetwork {
+    /// The time of a handshake's packet.
+    async fn travel(&self, to: &str) {
+        let time = self.rules.latency(&self.host, to, 0).time;
+        tokio::time::sleep_until(self.rules.arrival(time)).await;
     }
 }
 
@@ -119,10 +123,9 @@ impl Network for SimNetwork {
         Box::pin(self.gate.hold(async move {
             let (host, port) = host_and_port(address)?;
             // A host has one address, whatever it is called.
-            let listener = TcpListener::bind(("0.0.0.0", port)).await?;
-            let port = listener.local_addr()?.port();
+            let listener = self.rules.0.sockets.bind(&self.host, port)?;
             let host = if host == "0.0.0.0" { &*self.host } else { host };
-            let local = format!("{host}:{port}");
+            let local = format!("{host}:{}", listener.port());
             Ok(Box::new(Port { listener, local, gate: self.gate.clone() }) as Box<dyn Listener>)
         }))
     }
@@ -137,7 +140,7 @@ struct Port {
 impl Listener for Port {
     fn accept(&self) -> BoxFuture<'_, io::Result<Box<dyn Duplex>>> {
         Box::pin(self.gate.hold(async move {
-            let (stream, _) = self.listener.accept().await?;
+            let stream = self.listener.accept().await;
             Ok(Box::new(Gated::new(stream, self.gate.clone())) as Box<dyn Duplex>)
         }))
     }
@@ -190,11 +193,10 @@ impl<S: Send + 'static> Drop for Gated<S> {
         if !self.gate.is_frozen() {
             return;
         }
-        // A host that stands still closes nothing. When it is torn down there is no runtime any more, and its kernel
-        // closes for it.
-        if let (Ok(runtime), Some(stream)) = (tokio::runtime::Handle::try_current(), self.stream.take()) {
+        // A host that stands still closes nothing. When it is torn down its tasks end at once, and its kernel closes for it.
+        if let (true, Some(stream)) = (virtual_ms().is_some(), self.stream.take()) {
             let gate = self.gate.clone();
-            runtime.spawn(async move {
+            tokio::task::spawn_local(async move {
                 gate.open().await;
                 drop(stream);
             });

@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::frame::Head;
+use super::tcp::Sockets;
+use crate::clock::virtual_ms;
 use crate::effects::{Effects, FaultId};
 use crate::entropy::{counted, counted_between};
 use crate::trace::Trace;
@@ -22,6 +24,8 @@ use crate::trace::Trace;
 pub struct Latency {
     pub min_ms: u64,
     pub max_ms: u64,
+    /// Frames arrive at multiples of this.
+    pub grain_ms: u64,
 }
 
 /// What happens to one request.
@@ -82,12 +86,14 @@ pub(super) struct Inner {
     pub(super) changed: Notify,
     /// There are parcels.
     pub(super) parcels: Notify,
+    pub(super) sockets: Sockets,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    links: BTreeMap<(String, String), Link>,
+    /// By who sends and who receives.
+    links: BTreeMap<Box<str>, BTreeMap<Box<str>, Link>>,
     hosts: BTreeMap<String, Reach>,
     queue: VecDeque<Parcel>,
     orphans: Vec<FaultId>,
@@ -95,6 +101,8 @@ struct State {
 
 #[derive(Default)]
 struct Link {
+    /// Its name in the draws.
+    place: Box<str>,
     blocks: Vec<FaultId>,
     slow: Vec<(FaultId, u64)>,
     /// Faults that make each connection slow by a draw of its own, up to so many milliseconds.
@@ -154,8 +162,8 @@ pub(super) struct Parcel {
 
 impl NetRules {
     pub fn new(seed: u64, latency: Latency, trace: Trace, effects: Effects) -> NetRules {
-        let Latency { min_ms, max_ms } = latency;
-        assert!(min_ms <= max_ms, "a latency of {min_ms} to {max_ms} ms");
+        let Latency { min_ms, max_ms, grain_ms } = latency;
+        assert!(min_ms <= max_ms && grain_ms > 0, "a latency of {min_ms} to {max_ms} ms in steps of {grain_ms}");
         NetRules(Arc::new(Inner {
             seed,
             latency,
@@ -163,6 +171,7 @@ impl NetRules {
             effects,
             changed: Notify::new(),
             parcels: Notify::new(),
+            sockets: Sockets::default(),
             state: Mutex::default(),
         }))
     }
@@ -187,6 +196,13 @@ impl NetRules {
     /// Each connection from `from` to `to` has a latency of its own, up to `max_ms`, until `id` is lifted.
     pub fn scatter(&self, id: FaultId, from: &str, to: &str, max_ms: u64) {
         self.lock().link(from, to).scattered.push((id, max_ms));
+    }
+
+    /// When something arrives that leaves now and is `time` under way.
+    pub(super) fn arrival(&self, time: Duration) -> Instant {
+        let now_ms = virtual_ms().expect("only a host's tasks send");
+        let at_ms = (now_ms + time.as_millis() as u64).next_multiple_of(self.0.latency.grain_ms);
+        Instant::now() + Duration::from_millis(at_ms - now_ms)
     }
 
     /// The number of a new connection.
@@ -220,7 +236,7 @@ impl NetRules {
     }
 
     fn lift_where(&self, lifted: impl Fn(FaultId) -> bool) {
-        for link in self.lock().links.values_mut() {
+        for link in self.lock().links.values_mut().flat_map(BTreeMap::values_mut) {
             link.blocks.retain(|id| !lifted(*id));
             link.slow.retain(|(id, _)| !lifted(*id));
             link.scattered.retain(|(id, _)| !lifted(*id));
@@ -229,23 +245,19 @@ impl NetRules {
         self.0.changed.notify_waiters();
     }
 
-    /// Requests sent over each link so far.
-    pub fn requests(&self) -> BTreeMap<(String, String), u64> {
-        self.lock().links.iter().map(|(link, state)| (link.clone(), state.requests)).collect()
+    /// Requests sent over a link so far.
+    pub fn requests(&self, from: &str, to: &str) -> u64 {
+        self.lock().link(from, to).requests
     }
 
     pub(crate) fn set_reach(&self, host: &str, reach: Reach) {
+        self.0.sockets.power(host, reach != Reach::Silent);
         self.lock().hosts.insert(host.to_string(), reach);
         self.0.changed.notify_waiters();
     }
 
     pub(crate) fn reach(&self, host: &str) -> Reach {
         self.lock().hosts.get(host).copied().unwrap_or(Reach::Up)
-    }
-
-    /// Every host that was started at least once, and the courier.
-    pub(crate) fn hosts(&self) -> Vec<String> {
-        self.lock().hosts.keys().cloned().collect()
     }
 
     /// The faults that shut the link; none when it is open.
@@ -258,12 +270,11 @@ impl NetRules {
         let mut state = self.lock();
         let link = state.link(from, to);
         link.pieces += 1;
-        let Latency { min_ms, max_ms } = self.0.latency;
-        let ms = counted_between(self.0.seed, "latency", &place(from, to), link.pieces, min_ms, max_ms);
+        let Latency { min_ms, max_ms, .. } = self.0.latency;
+        let ms = counted_between(self.0.seed, "latency", &link.place, link.pieces, min_ms, max_ms);
         let extra: u64 = link.slow.iter().map(|(_, extra)| extra).sum();
-        let late = |(_, max_ms): &(FaultId, u64)| {
-            counted_between(self.0.seed, "scatter", &place(from, to), connection, 0, *max_ms)
-        };
+        let late =
+            |(_, max_ms): &(FaultId, u64)| counted_between(self.0.seed, "scatter", &link.place, connection, 0, *max_ms);
         let (scattered, late): (bool, u64) = (!link.scattered.is_empty(), link.scattered.iter().map(late).sum());
         let ids: Vec<FaultId> = link.slow.iter().map(|(id, _)| *id).collect();
         drop(state);
@@ -301,7 +312,7 @@ impl NetRules {
         let mut state = self.lock();
         let link = state.link(from, to);
         link.heals += 1;
-        match counted(self.0.seed, "heal", &place(from, to), link.heals) % 4 {
+        match counted(self.0.seed, "heal", &link.place, link.heals) % 4 {
             0 => Healed::Reset,
             _ => Healed::Delivered,
         }
@@ -321,16 +332,6 @@ impl NetRules {
         self.0.parcels.notify_one();
     }
 
-    /// Puts the parcels that were sent during `crash` into an order of their own: a runtime drops its tasks in an order
-    /// that depends on what else the process ever ran.
-    pub(crate) fn in_order<T>(&self, crash: impl FnOnce() -> T) -> T {
-        let before = self.lock().queue.len();
-        let done = crash();
-        let mut state = self.lock();
-        state.queue.make_contiguous()[before..].sort_by(|a, b| (&a.to, &a.frames).cmp(&(&b.to, &b.frames)));
-        done
-    }
-
     pub(super) fn take_parcel(&self) -> Option<Parcel> {
         self.lock().queue.pop_front()
     }
@@ -342,10 +343,11 @@ impl NetRules {
 
 impl State {
     fn link(&mut self, from: &str, to: &str) -> &mut Link {
-        self.links.entry((from.to_string(), to.to_string())).or_default()
+        // Twice over, so that a link that is known costs no allocation.
+        if !self.links.get(from).is_some_and(|links| links.contains_key(to)) {
+            let link = Link { place: format!("{from}>{to}").into(), ..Link::default() };
+            self.links.entry(from.into()).or_default().insert(to.into(), link);
+        }
+        self.links.get_mut(from).and_then(|links| links.get_mut(to)).expect("the link was just made")
     }
-}
-
-fn place(from: &str, to: &str) -> String {
-    format!("{from}>{to}")
 }

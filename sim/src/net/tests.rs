@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::disk::{Fate, SyncTime};
 use crate::env::{HostEnv, Surroundings};
+use crate::hosts::Hosts;
 use crate::trace::Trace;
 
 const ADDRESS: &str = "server:9000";
@@ -15,7 +16,7 @@ const FETCH: i16 = 1;
 
 /// A world with a server that answers frames and remembers them, and a client that does what a test wants.
 struct Stage {
-    sim: turmoil::Sim<'static>,
+    hosts: Hosts<'static>,
     around: Surroundings,
     server: HostEnv,
     client: HostEnv,
@@ -55,44 +56,37 @@ fn now() -> u64 {
 
 impl Stage {
     fn new(seed: u64) -> Stage {
-        let mut sim = turmoil::Builder::new()
-            .rng_seed(seed)
-            .tick_duration(Duration::from_millis(1))
-            .min_message_latency(Duration::ZERO)
-            .max_message_latency(Duration::ZERO)
-            .tcp_capacity(10_000)
-            .simulation_duration(Duration::from_secs(600))
-            .build();
+        let mut hosts = Hosts::new(seed, Duration::from_millis(1));
         let sync_time = SyncTime { min_ms: 1, max_ms: 1 };
-        let latency = Latency { min_ms: 1, max_ms: 3 };
+        let latency = Latency { min_ms: 1, max_ms: 3, grain_ms: 1 };
         let around = Surroundings::new(seed, 0, latency, sync_time, 0, Trace::new(1, false));
-        around.net.add_courier(&mut sim);
+        around.net.add_courier(&mut hosts);
         let (server, client) = (HostEnv::new("server", &around), HostEnv::new("client", &around));
         let arrived: Arc<Mutex<Vec<(u64, u32, String)>>> = Arc::default();
         let (host, log) = (server.clone(), arrived.clone());
-        sim.host("server", move || {
+        hosts.host("server", move || {
             let (env, log) = (host.start(), log.clone());
             async move {
                 let listener = env.network().bind(ADDRESS).await?;
                 for connection in 0.. {
                     let (stream, log) = (listener.accept().await?, log.clone());
-                    tokio::spawn(serve(stream, connection, log));
+                    tokio::task::spawn_local(serve(stream, connection, log));
                 }
                 Ok(())
             }
         });
-        Stage { sim, around, server, client, arrived, told: Arc::default() }
+        Stage { hosts, around, server, client, arrived, told: Arc::default() }
     }
 
     /// Starts the client; what it returns ends up in `told`, after what it told before.
     fn client<F: Future<Output = ()> + 'static>(&mut self, program: impl Fn(Env, Teller) -> F + 'static) {
         let (host, told) = (self.client.clone(), self.told.clone());
-        self.sim.host("client", move || {
+        self.hosts.host("client", move || {
             let (env, told) = (host.start(), told.clone());
             let future = program(env, Teller(told));
             async move {
                 future.await;
-                // turmoil stops a host whose program has ended, with what was still on its way.
+                // A process that ends is gone, with what was still on its way.
                 std::future::pending().await
             }
         });
@@ -100,7 +94,7 @@ impl Stage {
 
     fn run(&mut self, ms: u64) {
         for _ in 0..ms {
-            self.sim.step().expect("no host fails");
+            self.hosts.step().expect("no host fails");
         }
     }
 
@@ -188,7 +182,7 @@ fn faults_count_only_the_requests_that_they_are_for() {
     let mut bodies = stage.bodies();
     bodies.sort();
     assert_eq!(bodies, ["f1", "f1", "p1", "p2", "p2", "p3"]);
-    assert_eq!(stage.around.net.requests()[&("client".to_string(), "server".to_string())], 4);
+    assert_eq!(stage.around.net.requests("client", "server"), 4);
 }
 
 #[test]
@@ -354,10 +348,10 @@ fn a_killed_server_closes_its_connections_and_refuses_new_ones() {
         talk(&env, &teller, &["second"]).await;
     });
     stage.run(30);
-    stage.server.crash(&mut stage.sim, Fate::Kill);
+    stage.server.crash(&mut stage.hosts, Fate::Kill);
     stage.run(30);
     assert_eq!(stage.told(), ["first", "UnexpectedEof", "ConnectionRefused"]);
-    stage.server.bounce(&mut stage.sim);
+    stage.server.bounce(&mut stage.hosts);
     stage.run(100);
     assert_eq!(stage.told().last().map(String::as_str), Some("second"));
 }
@@ -375,10 +369,10 @@ fn a_server_without_power_says_nothing_until_it_is_back() {
         talk(&env, &teller, &["second"]).await;
     });
     stage.run(30);
-    stage.server.crash(&mut stage.sim, Fate::PowerCut { draw: 1 });
+    stage.server.crash(&mut stage.hosts, Fate::PowerCut { draw: 1 });
     stage.run(150);
     assert_eq!(stage.told(), ["first", "silence"]);
-    stage.server.bounce(&mut stage.sim);
+    stage.server.bounce(&mut stage.hosts);
     stage.run(100);
     assert_eq!(stage.told(), ["first", "silence", "ConnectionReset", "second"]);
     assert_eq!(stage.bodies(), ["first", "second"]);
@@ -392,7 +386,7 @@ fn what_a_killed_client_wrote_still_arrives_and_after_a_power_cut_it_does_not() 
         stage.client(|env, teller| async move { talk(&env, &teller, &["last words"]).await });
         stage.run(40);
         assert_eq!(stage.bodies(), Vec::<String>::new(), "it is under way");
-        stage.client.crash(&mut stage.sim, fate);
+        stage.client.crash(&mut stage.hosts, fate);
         stage.run(200);
         assert_eq!(stage.bodies(), expected, "{fate:?}");
     }
@@ -474,17 +468,17 @@ fn whatever_happened_everybody_is_answered_after_the_healing() {
         let mut draw = crate::draw::Draw::new(seed, "trouble");
         let net = stage.around.net.clone();
         stage.client(|env, teller| async move {
-            let mut talkers = tokio::task::JoinSet::new();
+            let mut talkers = Vec::new();
             for talker in 0..4 {
                 let env = env.clone();
-                talkers.spawn(async move {
+                talkers.push(tokio::task::spawn_local(async move {
                     for round in 0..30 {
                         insist(&env, talker * 100 + round, &format!("{talker}/{round}")).await;
                     }
-                });
+                }));
             }
-            while let Some(done) = talkers.join_next().await {
-                done.expect("no panic");
+            for talker in talkers {
+                talker.await.expect("no panic");
             }
             teller.tell("done");
         });
@@ -501,11 +495,11 @@ fn whatever_happened_everybody_is_answered_after_the_healing() {
                 6 => {
                     let cut = draw.chance(1, 2);
                     let fate = if cut { Fate::PowerCut { draw: draw.next_u64() } } else { Fate::Kill };
-                    stage.server.crash(&mut stage.sim, fate);
+                    stage.server.crash(&mut stage.hosts, fate);
                     for _ in 0..draw.below(40) {
-                        stage.sim.step().expect("no host fails");
+                        stage.hosts.step().expect("no host fails");
                     }
-                    stage.server.bounce(&mut stage.sim);
+                    stage.server.bounce(&mut stage.hosts);
                 }
                 7 => stage.client.freeze(),
                 _ => stage.server.freeze(),
@@ -554,9 +548,9 @@ fn the_same_seed_leaves_the_same_trace() {
         stage.run(50);
         stage.around.net.heal();
         stage.run(30);
-        stage.server.crash(&mut stage.sim, Fate::Kill);
+        stage.server.crash(&mut stage.hosts, Fate::Kill);
         stage.run(10);
-        stage.server.bounce(&mut stage.sim);
+        stage.server.bounce(&mut stage.hosts);
         stage.run(200);
         (stage.around.trace.hash(), stage.around.trace.events())
     };

@@ -9,13 +9,12 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until};
-use turmoil::net::TcpStream;
 
 use super::frame::{Framer, Side};
 use super::pipe::{WireEnd, Wish};
 use super::rules::{FrameFault, Healed, NetRules, Parcel, Reach, UnderWay, Verdict};
+use super::tcp::TcpStream;
 use crate::effects::FaultId;
 use crate::trace::Kind;
 
@@ -90,7 +89,7 @@ impl Lane {
     fn push(&mut self, rules: &NetRules, bytes: Bytes, begins: bool, ends: bool, delayed: Option<(FaultId, u64)>) {
         let UnderWay { time, slow, scattered } = rules.latency(&self.from, &self.to, self.connection);
         let delay = Duration::from_millis(delayed.map_or(0, |(_, ms)| ms));
-        let due = (Instant::now() + time + delay).max(self.last_due.unwrap_or_else(Instant::now));
+        let due = rules.arrival(time + delay).max(self.last_due.unwrap_or_else(Instant::now));
         self.last_due = Some(due);
         if scattered {
             rules.sent(&self.from, &self.to, due);
@@ -145,8 +144,7 @@ impl Wire {
     }
 
     /// Carries until the connection is over; then the stream is dropped, which closes it.
-    pub(super) async fn carry(mut self, stream: TcpStream) {
-        let (mut reader, mut writer) = stream.into_split();
+    pub(super) async fn carry(mut self, mut stream: TcpStream) {
         let mut arrived = BytesMut::new();
         let rules = self.rules.clone();
         loop {
@@ -155,7 +153,7 @@ impl Wire {
             changed.as_mut().enable();
             let wish = self.pipe.wish();
             self.take_from_engine(wish);
-            if let Step::Over = self.send_due(&mut writer, wish).await {
+            if let Step::Over = self.send_due(&mut stream, wish) {
                 break;
             }
             if let Step::Over = self.deliver_due() {
@@ -170,7 +168,7 @@ impl Wire {
                 biased;
                 () = self.pipe.moved() => {}
                 () = &mut changed => {}
-                read = reader.read_buf(&mut arrived), if reads => match read {
+                read = stream.receive(&mut arrived), if reads => match read {
                     Ok(0) => self.peer_ended(),
                     Ok(_) => {
                         if let Step::Over = self.take_from_peer(&mut arrived) {
@@ -242,7 +240,7 @@ impl Wire {
         }
     }
 
-    async fn send_due(&mut self, writer: &mut turmoil::net::tcp::OwnedWriteHalf, wish: Wish) -> Step {
+    fn send_due(&mut self, stream: &mut TcpStream, wish: Wish) -> Step {
         while self.out.is_due() {
             match self.out.passes(&self.rules) {
                 None => return Step::GoOn,
@@ -261,7 +259,7 @@ impl Wire {
                 self.delayed = None;
             }
             self.trace(Kind::FrameSent, &self.out.to, &piece.bytes);
-            if let Err(error) = writer.write_all(&piece.bytes).await {
+            if let Err(error) = stream.send(&piece.bytes) {
                 self.broken(error.kind());
                 return Step::Over;
             }
@@ -274,8 +272,7 @@ impl Wire {
                     self.broken(ErrorKind::ConnectionReset);
                     return Step::Over;
                 }
-                // A second time it fails, and nothing is to be said.
-                Some(Healed::Delivered) => drop(writer.shutdown().await),
+                Some(Healed::Delivered) => stream.finish(),
             }
         }
         Step::GoOn
@@ -400,8 +397,7 @@ impl Wire {
 }
 
 impl Drop for Wire {
-    /// The process died under it: its kernel still sends what was written. (No clock is read here: between ticks it means
-    /// nothing.)
+    /// The process died under it: its kernel still sends what was written.
     fn drop(&mut self) {
         if self.over || self.rules.reach(&self.out.from) != Reach::Refusing {
             return;

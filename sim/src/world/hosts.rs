@@ -28,6 +28,7 @@ use super::control::Control;
 use super::observe::Observed;
 use super::tasks::TaskHost;
 use crate::clock::virtual_ms;
+use crate::hosts::Ended;
 use crate::plan::{EngineSettings, FromTime, Host, Plan};
 use crate::workload::{SourceEvent, Workload};
 
@@ -124,7 +125,7 @@ fn writer_schemas(workload: &dyn Workload, plan: &Plan) -> RefCell<BTreeMap<Sche
     RefCell::new(schemas.map(|schema| (schema.id(), schema)).collect())
 }
 
-async fn run_broker(env: Env, parts: Parts) -> turmoil::Result {
+async fn run_broker(env: Env, parts: Parts) -> Ended {
     let config = BrokerConfig {
         advertised: format!("{}:{PORT}", Host::Broker),
         log: LogConfig {
@@ -225,7 +226,7 @@ async fn delete_when_asked(env: Env, broker: Broker, board: Board) {
     }
 }
 
-async fn run_worker(env: Env, host: Host, parts: Parts) -> turmoil::Result {
+async fn run_worker(env: Env, host: Host, parts: Parts) -> Ended {
     let transport = socket(&env, host, &parts);
     tasks(&env, host, &parts, transport).run().await;
     Ok(())

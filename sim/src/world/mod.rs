@@ -1,4 +1,4 @@
-//! The world: hosts on turmoil's virtual time, and what faults may do to them between two ticks.
+//! The world: hosts on one virtual clock, and what faults may do to them between two ticks.
 //!
 //! In: a plan, the software of each host, the simulated disk, network and points. Out: steps. The driver steps by itself:
 //! before a tick it carries out what is due, after it it settles the crashes that points asked for in the tick.
@@ -20,7 +20,7 @@ mod witness;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use engine::env::{Env, Point};
 use reports::story::SpanKind;
@@ -30,6 +30,7 @@ use crate::disk::{Fate, Losses, SimDisk, SyncTime};
 use crate::entropy::counted;
 use crate::env::{HostEnv, Surroundings};
 use crate::evidence::Crash;
+use crate::hosts::{Ended, Hosts};
 use crate::net::{FrameFault, Latency, Which};
 use crate::plan::{Host, Phase, Plan};
 use crate::points::PointAction;
@@ -135,7 +136,7 @@ enum Promise {
 }
 
 pub struct World<'a> {
-    sim: turmoil::Sim<'a>,
+    running: Hosts<'a>,
     plan: &'a Plan,
     pub trace: Trace,
     pub board: Board,
@@ -168,30 +169,18 @@ impl<'a> World<'a> {
         let tick_ms = plan.tick_ms();
         let cluster = &plan.cluster;
         let root = plan.root();
-        // Frames take their time in the simulated network, where faults are too; turmoil only carries them.
-        let mut sim = turmoil::Builder::new()
-            .epoch(UNIX_EPOCH + Duration::from_millis(EPOCH_MS as u64))
-            .rng_seed(counted(root, "turmoil", "", 0))
-            .tick_duration(Duration::from_millis(tick_ms))
-            // Every phase has its own bound; this one is beyond all of them together.
-            .simulation_duration(Duration::from_secs(30 * 24 * 3_600))
-            .min_message_latency(Duration::ZERO)
-            .max_message_latency(Duration::ZERO)
-            .tcp_capacity(1 << 16)
-            .fail_rate(0.0)
-            .enable_random_order()
-            .build();
+        let mut running = Hosts::new(root, Duration::from_millis(tick_ms));
         let around = Surroundings::new(
             root,
             EPOCH_MS,
-            Latency { min_ms: cluster.latency_min_ms, max_ms: cluster.latency_max_ms },
+            Latency { min_ms: cluster.latency_min_ms, max_ms: cluster.latency_max_ms, grain_ms: tick_ms },
             SyncTime { min_ms: cluster.sync_min_ms, max_ms: cluster.sync_max_ms },
             cluster.yield_percent,
             trace.clone(),
         );
-        around.net.add_courier(&mut sim);
+        around.net.add_courier(&mut running);
         World {
-            sim,
+            running,
             plan,
             board: Board::new(),
             trace,
@@ -214,23 +203,15 @@ impl<'a> World<'a> {
     }
 
     /// Adds a host that runs `software` from every start on, with the environment of that incarnation.
-    pub fn add_host<F: Future<Output = turmoil::Result> + 'static>(
-        &mut self,
-        host: Host,
-        software: impl Fn(Env) -> F + 'a,
-    ) {
+    pub fn add_host<F: Future<Output = Ended> + 'static>(&mut self, host: Host, software: impl Fn(Env) -> F + 'a) {
         let env = self.new_env(host);
-        self.sim.host(host.to_string(), move || software(env.start()));
+        self.running.host(&host.to_string(), move || software(env.start()));
     }
 
     /// Adds a host that never crashes, whose software ends with the world.
-    pub fn add_immortal<F: Future<Output = turmoil::Result> + 'static>(
-        &mut self,
-        host: Host,
-        software: impl FnOnce(Env) -> F,
-    ) {
+    pub fn add_immortal<F: Future<Output = Ended> + 'static>(&mut self, host: Host, software: impl FnOnce(Env) -> F) {
         let env = self.new_env(host).start();
-        self.sim.client(host.to_string(), software(env));
+        self.running.immortal(&host.to_string(), software(env));
     }
 
     fn new_env(&mut self, host: Host) -> HostEnv {
@@ -262,7 +243,7 @@ impl<'a> World<'a> {
             self.carry_out(due);
         }
         self.trace.set_step(self.steps);
-        self.sim.step().map_err(|error| error.to_string())?;
+        self.running.step()?;
         self.steps += 1;
         self.trace.set_step(self.steps);
         self.diary.tick(self.board.last_moment(), now);
@@ -496,7 +477,7 @@ impl<'a> World<'a> {
                 Fate::PowerCut { draw }
             }
         };
-        let losses = state.env.crash(&mut self.sim, fate);
+        let losses = state.env.crash(&mut self.running, fate);
         if host == Host::Broker {
             let files = state.env.disk().files();
             if losses.names > 0 {
@@ -524,7 +505,7 @@ impl<'a> World<'a> {
     fn start(&mut self, host: Host) {
         self.turn(host, Status::Up);
         self.diary.went_on(self.now_ms(), host);
-        self.hosts[&host].env.bounce(&mut self.sim);
+        self.hosts[&host].env.bounce(&mut self.running);
     }
 
     fn lift(&mut self, id: usize) {

@@ -47,8 +47,9 @@ impl Connection {
     pub fn open(route: Route) -> Connection {
         let (queue, incoming) = mpsc::unbounded_channel();
         let in_flight = Arc::new(AtomicUsize::new(0));
+        let tasks = route.env.tasks();
         let driver = Driver { route, queue: incoming, waiting: VecDeque::new(), in_flight: Arc::clone(&in_flight) };
-        tokio::spawn(driver.run());
+        tasks.spawn(Box::pin(driver.run()));
         Connection { queue, in_flight }
     }
 

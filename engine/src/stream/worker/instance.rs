@@ -158,7 +158,8 @@ impl Cause<'_> {
             },
         );
         self.env.reach(Point::TaskRestoreEnd).await;
-        let reader = Reader::start(self.client, self.task, inputs, positions.clone(), expected, self.settings);
+        let reader =
+            Reader::start(self.env, self.client, self.task, inputs, positions.clone(), expected, self.settings);
         let (group, changelog) = (self.deployment.group(), core.changelog().cloned());
         Ok(Instance {
             cause: self,

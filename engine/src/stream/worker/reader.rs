@@ -13,6 +13,7 @@ use super::super::TaskId;
 use super::error::TaskError;
 use super::settings::WorkerSettings;
 use crate::client::{Client, Committed, Fetched, Isolation, Witness};
+use crate::env::Env;
 use crate::types::{Offset, TopicPartition};
 
 /// Rounds that may wait for the task, beside the one that it processes and the one that is being fetched.
@@ -45,6 +46,7 @@ impl Drop for Reader {
 impl Reader {
     /// Reads `inputs`, each from its position; `expected` says how many partitions their topics have.
     pub fn start(
+        env: &Env,
         client: &Client,
         task: TaskId,
         inputs: Vec<TopicPartition>,
@@ -59,7 +61,7 @@ impl Reader {
         let (sender, rounds) = mpsc::channel(ROUNDS_AHEAD);
         let wanted = inputs.into_iter().zip(positions).collect();
         let fetching = Fetching { client: client.clone(), task, wanted, expected, settings: settings.clone() };
-        Reader { rounds, fetching: tokio::spawn(fetching.run(sender)) }
+        Reader { rounds, fetching: env.tasks().spawn(Box::pin(fetching.run(sender))) }
     }
 
     /// Whether [`next`](Reader::next) would answer at once.
