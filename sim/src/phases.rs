@@ -308,7 +308,7 @@ impl Phases<'_, '_> {
             if self.until_ms.is_some_and(|until| self.world.now_ms() >= until) {
                 return Err(Stop::Until);
             }
-            self.world.step().map_err(Stop::Host)?;
+            self.world.step(self.until_ms.map_or(end_ms, |until| end_ms.min(until))).map_err(Stop::Host)?;
             if self.world.board.has_failed() {
                 return Err(Stop::Failed);
             }

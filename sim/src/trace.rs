@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex};
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
+use crate::clock::virtual_ms;
+
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -93,7 +95,7 @@ impl Trace {
         self.lock().told.get_or_insert_default();
     }
 
-    /// The driver calls this before each step.
+    /// The driver calls this before and after each step: what is noted between two, by no host, is noted at that one.
     pub fn set_step(&self, step: u64) {
         self.lock().step = step;
     }
@@ -112,15 +114,15 @@ impl Trace {
     pub fn record(&self, host: &str, kind: Kind, what: &str, payload: &[u8]) {
         let mut state = self.lock();
         let digest = if payload.is_empty() { 0 } else { xxh3_64(payload) };
+        let step = virtual_ms().map_or(state.step, |now_ms| now_ms / state.tick_ms);
         state.events += 1;
         let mut word = [0u8; 48];
         word[..16].copy_from_slice(&state.hash.to_le_bytes());
-        word[16..24].copy_from_slice(&state.step.to_le_bytes());
+        word[16..24].copy_from_slice(&step.to_le_bytes());
         word[24..32].copy_from_slice(&digest.to_le_bytes());
         word[32..40].copy_from_slice(&xxh3_64(host.as_bytes()).to_le_bytes());
         word[40..48].copy_from_slice(&xxh3_64(what.as_bytes()).to_le_bytes());
         state.hash = xxh3_128_with_seed(&word, kind as u64);
-        let step = state.step;
         let at = step * state.tick_ms;
         if matches!(kind, Kind::Fault | Kind::Log | Kind::Control) {
             if state.story.len() == STORY_EVENTS {

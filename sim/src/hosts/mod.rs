@@ -67,7 +67,10 @@ impl<'a> Hosts<'a> {
     /// # Panics
     /// If no runtime can be made: the machine has no memory.
     pub fn new(seed: u64, tick: Duration) -> Hosts<'a> {
-        assert!(tick >= Duration::from_millis(1) && tick.subsec_nanos().is_multiple_of(1_000_000), "{tick:?} is not whole ms");
+        assert!(
+            tick >= Duration::from_millis(1) && tick.subsec_nanos().is_multiple_of(1_000_000),
+            "{tick:?} is not whole ms"
+        );
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -128,21 +131,53 @@ impl<'a> Hosts<'a> {
     /// # Panics
     /// When a task of a host panicked.
     pub fn step(&mut self) -> Result<bool, String> {
-        let machines = &mut self.machines;
+        self.advance(1);
+        self.settle()
+    }
+
+    /// Lets every host run to the end of the first tick in which one has something to do, for at most so many ticks.
+    /// How many there were.
+    ///
+    /// # Errors
+    /// When a program ended with an error.
+    ///
+    /// # Panics
+    /// When a task of a host panicked.
+    pub fn step_to_event(&mut self, at_most: u64) -> Result<u64, String> {
+        let ticks = self.advance(at_most.max(1));
+        self.settle()?;
+        Ok(ticks)
+    }
+
+    /// See [`step_to_event`](Hosts::step_to_event).
+    fn advance(&mut self, at_most: u64) -> u64 {
+        let (machines, tick) = (&mut self.machines, self.tick);
         let _running = clock::Running::since(self.began);
         self.runtime.block_on(async {
-            let mut over = pin!(tokio::time::sleep(self.tick));
+            let begins = Instant::now();
+            let mut over = pin!(tokio::time::sleep(tick * u32::try_from(at_most).unwrap_or(u32::MAX)));
+            let mut idle = true;
             std::future::poll_fn(|cx| {
                 // First: what is due at the end of the tick belongs to the next one. Time has moved, so nobody is in the
                 // middle of giving way to others, which tokio would forget with the end of this call.
-                let over = over.as_mut().poll(cx);
-                if over.is_pending() {
-                    machines.run(cx);
+                if over.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
                 }
-                over
+                if machines.run(cx) && std::mem::take(&mut idle) {
+                    let ticks = begins.elapsed().as_nanos() / tick.as_nanos() + 1;
+                    over.as_mut().reset(begins + tick * u32::try_from(ticks).expect("no more than asked for"));
+                    // Registers the new moment, which lies ahead.
+                    return over.as_mut().poll(cx);
+                }
+                Poll::Pending
             })
             .await;
-        });
+            (begins.elapsed().as_nanos() / tick.as_nanos()) as u64
+        })
+    }
+
+    /// Takes the results of the programs that have ended. Whether all have that start once.
+    fn settle(&mut self) -> Result<bool, String> {
         let mut ended = true;
         for machine in &mut self.machines.all {
             let Some(main) = machine.main.take_if(|main| main.is_finished()) else {
@@ -214,10 +249,12 @@ impl Machines<'_> {
         machine.waker.wake_by_ref();
     }
 
-    /// Runs whoever has something to do, until nobody has.
-    fn run(&mut self, cx: &Context<'_>) {
+    /// Runs whoever has something to do, until nobody has. Whether anybody had.
+    fn run(&mut self, cx: &Context<'_>) -> bool {
         self.ready.watch(cx.waker());
+        let mut ran = false;
         while self.ready.take(&mut self.turn) {
+            ran = true;
             self.draw_order();
             for &index in &self.turn {
                 let machine = &mut self.all[index];
@@ -226,6 +263,7 @@ impl Machines<'_> {
                 debug_assert!(polled == Poll::Pending || machine.main.as_ref().is_none_or(JoinHandle::is_finished));
             }
         }
+        ran
     }
 
     /// Puts those whose turn it is into an order of the seed's.

@@ -226,3 +226,21 @@ fn tasks_that_give_way_to_each_other_all_get_on() {
     });
     hosts.run_to_end(ms(100)).expect("all end");
 }
+
+#[test]
+fn a_step_to_the_next_event_ends_with_its_tick_and_not_later_than_asked() {
+    let mut hosts = hosts(8);
+    let said = Said::default();
+    let heard = said.clone();
+    hosts.immortal("a", async move {
+        for pause in [0, 3, 10, 42, 500] {
+            tokio::time::sleep(ms(pause)).await;
+            heard.say(format!("{}", virtual_ms().expect("in a host")));
+        }
+        Ok(())
+    });
+    // At 0 and 3; at 13; at 55, after which 444 ticks are too many; at 555.
+    let ticks: Vec<u64> = (0..6).map(|_| hosts.step_to_event(30).expect("nobody fails")).collect();
+    assert_eq!(ticks, [1, 1, 4, 30, 20, 30], "{:?}", said.all());
+    assert_eq!(said.all(), ["0", "3", "13", "55", "555"]);
+}

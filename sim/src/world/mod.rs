@@ -230,11 +230,12 @@ impl<'a> World<'a> {
         self.steps
     }
 
-    /// Carries out what is due, lets every host run for one tick, and settles what points asked for meanwhile.
+    /// Carries out what is due, lets every host run to the end of the next tick in which one has something to do, but not
+    /// past `end_ms` or the next fault, and settles what points asked for meanwhile. At least a tick.
     ///
     /// # Errors
     /// When the software of a host ended with an error.
-    pub fn step(&mut self) -> Result<(), String> {
+    pub fn step(&mut self, end_ms: u64) -> Result<(), String> {
         let now = self.now_ms();
         while let Some(entry) = self.due.first_entry()
             && entry.key().0 <= now
@@ -243,10 +244,10 @@ impl<'a> World<'a> {
             self.carry_out(due);
         }
         self.trace.set_step(self.steps);
-        self.running.step()?;
-        self.steps += 1;
+        let end_ms = self.due.first_key_value().map_or(end_ms, |((due_ms, _), _)| end_ms.min(*due_ms));
+        self.steps += self.running.step_to_event(end_ms.saturating_sub(now).div_ceil(self.plan.tick_ms()))?;
         self.trace.set_step(self.steps);
-        self.diary.tick(self.board.last_moment(), now);
+        self.diary.tick(self.board.last_moment(), self.now_ms() - self.plan.tick_ms());
         for request in self.around.points.take_requests() {
             let host = request.host.parse().unwrap_or_else(|error| panic!("a point names a host: {error}"));
             match self.promises.remove(&request.id) {
@@ -690,12 +691,12 @@ mod tests {
             }
         });
         world.schedule(Phase::Live);
-        for _ in 0..1_000 {
-            world.step().unwrap();
+        while world.now_ms() < 1_000 {
+            world.step(1_000).unwrap();
         }
         world.heal();
-        for _ in 0..100 {
-            world.step().unwrap();
+        while world.now_ms() < 1_100 {
+            world.step(1_100).unwrap();
         }
         let len = world.broker_disk().read_file(path).map_or(0, |bytes| bytes.len() as u64);
         let counts = world.fault_counts();

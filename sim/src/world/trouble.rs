@@ -291,7 +291,7 @@ mod tests {
         world.add_immortal(Host::Control, |_| pending());
         world.schedule(Phase::Live);
         for _ in 0..50 {
-            world.step().expect("nobody fails");
+            world.step(world.now_ms() + 1).expect("nobody fails");
         }
         assert_eq!(world.fault_counts()["zombies"].injected, 1);
         world.fault_counts()["zombies"].effective
