@@ -170,6 +170,8 @@ impl Cause<'_> {
             next: positions,
             scratch: Vec::new(),
             schemas: Schemas::default(),
+            flushing_since: Instant::now(),
+            flush_took: Duration::ZERO,
             input_since: None,
             behind: false,
             committed: TaskStats::default(),
@@ -193,6 +195,9 @@ struct Instance<'a> {
     input_since: Option<Instant>,
     /// Whether the logs held more than the last round brought, when it was read.
     behind: bool,
+    /// When the last flush began, and how long the last took that has ended.
+    flushing_since: Instant,
+    flush_took: Duration,
     /// The core's figures at the last commit.
     committed: TaskStats,
     /// Records of the changelog that made the core.
@@ -260,10 +265,11 @@ impl Instance<'_> {
             if gathered >= settings.flush_bytes.saturating_mul(GATHER_FLUSHES) {
                 self.settle(summary).await?;
             }
-            // A commit that is due takes them along: flush upon flush must not keep it waiting.
+            // A commit that will be due before a flush would be done takes them along: no flush must keep it waiting.
             let flush_bytes = mutant!("flushes-earlier", settings.flush_bytes, settings.flush_bytes / 4);
-            if gathered >= flush_bytes && self.writer.is_free() && Instant::now() < commit_at {
-                let flushing = Instant::now();
+            let flushing = Instant::now();
+            if gathered >= flush_bytes && self.writer.is_free() && flushing + self.flush_took < commit_at {
+                self.flushing_since = flushing;
                 self.writer.flush(&mut self.outbox);
                 summary.committing += flushing.elapsed();
             }
@@ -366,6 +372,8 @@ impl Instance<'_> {
         let more = self.behind || self.reader.has_more();
         let since = std::mem::replace(&mut self.input_since, more.then_some(cutting)).unwrap_or(cutting);
         summary.longest_commit_gap = summary.longest_commit_gap.max(cutting.saturating_duration_since(since));
+        // One slow flush does not end them all.
+        self.flush_took /= 2;
         let every = self.cause.settings.snapshot_every;
         let snapshot = self.core.tally().due(mutant!("snapshots-twice-as-often", every, (every / 2).max(1)));
         let offsets = self.core.prepare_commit(&mut self.outbox, snapshot);
@@ -400,7 +408,7 @@ impl Instance<'_> {
 
     fn note(&mut self, written: Written, summary: &mut TaskSummary) {
         match written {
-            Written::Outputs => {}
+            Written::Outputs => self.flush_took = self.flushing_since.elapsed(),
             Written::Cut(stats) => {
                 self.committed = stats;
                 if (stats.keys, stats.state_bytes) > (summary.most_keys.keys, summary.most_keys.state_bytes) {

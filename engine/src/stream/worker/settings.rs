@@ -52,9 +52,10 @@ impl Default for WorkerSettings {
 }
 
 impl WorkerSettings {
-    /// From the start of one commit until the next is due.
+    /// From the cut of one commit until the next is due. A fifth of the interval is left for what may keep a cut waiting: a
+    /// round that is being processed, a write that is under way.
     pub(super) fn commit_due(&self) -> Duration {
-        self.commit_interval - self.commit_interval / 10
+        self.commit_interval - self.commit_interval / 5
     }
 }
 
