@@ -156,7 +156,7 @@ mod registry {
         harmless("snapshots-twice-as-often", "half as many commits lie between two snapshots"),
         harmless("flushes-earlier", "outputs are sent at a quarter of the size"),
         harmless("chunks-of-seven", "a task takes seven records at a time"),
-        harmless("batches-alone", "each batch is written and synced by itself"),
+        harmless("small-groups", "a write and its sync are of 512 bytes, or of one batch"),
         harmless("no-round-ahead", "nothing is fetched while a round waits for the task"),
         harmless("another-hash-seed", "tables of keys and ids have another order"),
         harmless("yields-more-often", "tasks, the log and the client let others go first at more places"),

@@ -1,6 +1,8 @@
 //! One body of laws for the client, held against the broker in this process, against the same broker over a socket, and
 //! against the model that other tests trust.
 
+#![expect(clippy::disallowed_methods, reason = "a test runs on a runtime of its own")]
+
 #[expect(dead_code, reason = "each test file uses its part of the model")]
 mod model;
 

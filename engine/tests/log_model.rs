@@ -1,6 +1,8 @@
 //! The log against a list of batches, while its host is killed, loses power, and stops at every moment it can; and the
 //! log against files that somebody has damaged.
 
+#![expect(clippy::disallowed_methods, reason = "a test runs on a runtime of its own")]
+
 #[expect(dead_code, reason = "each test file uses its part of the support")]
 mod support;
 

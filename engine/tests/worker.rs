@@ -1,6 +1,8 @@
 //! The worker against a broker in memory: what comes out is the same, whatever is lost on the way, however often a task
 //! starts again, and whoever else holds it.
 
+#![expect(clippy::disallowed_methods, reason = "a test runs on a runtime of its own")]
+
 mod model;
 #[expect(dead_code, reason = "each test file uses its part of the support")]
 mod support;

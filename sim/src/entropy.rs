@@ -12,15 +12,21 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// The draw of `concern` at `place`, the `ordinal`-th.
 #[must_use]
 pub fn counted(seed: u64, concern: &str, place: &str, ordinal: u64) -> u64 {
-    // The same words, one after the other; names are short, and a draw is made for every frame.
-    let mut room = [0; 96];
     let (concern, place) = (concern.as_bytes(), place.as_bytes());
     let end = concern.len() + 1 + place.len() + 1 + 8;
-    assert!(end <= room.len(), "{} and {} bytes of names are too many", concern.len(), place.len());
-    room[..concern.len()].copy_from_slice(concern);
-    room[concern.len() + 1..][..place.len()].copy_from_slice(place);
-    room[end - 8..end].copy_from_slice(&ordinal.to_le_bytes());
-    xxh3_64_with_seed(&room[..end], seed)
+    // A draw is made for every frame: names that are short, as most are, cost no allocation.
+    let (mut room, mut more) = ([0; 96], Vec::new());
+    let words = match room.get_mut(..end) {
+        Some(words) => words,
+        None => {
+            more.resize(end, 0);
+            &mut more[..]
+        }
+    };
+    words[..concern.len()].copy_from_slice(concern);
+    words[concern.len() + 1..][..place.len()].copy_from_slice(place);
+    words[end - 8..].copy_from_slice(&ordinal.to_le_bytes());
+    xxh3_64_with_seed(words, seed)
 }
 
 /// [`counted`], uniform in `low..=high`.
@@ -54,6 +60,15 @@ impl Entropy for SimEntropy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_any_length_draw_by_all_their_bytes() {
+        for len in [0, 1, 80, 84, 85, 86, 87, 249, 5_000] {
+            let place = "p".repeat(len);
+            let words = [b"concern\0", place.as_bytes(), b"\0", &7_u64.to_le_bytes()].concat();
+            assert_eq!(counted(3, "concern", &place, 7), xxh3_64_with_seed(&words, 3), "{len} bytes");
+        }
+    }
 
     #[test]
     fn a_draw_depends_on_seed_concern_place_and_ordinal_and_on_nothing_else() {

@@ -61,13 +61,21 @@ pub fn run_plan_with(workload: &dyn Workload, plan: &Plan, options: RunOptions) 
     PANIC.with_borrow_mut(|panic| *panic = Some(String::new()));
     let outcome = catch_unwind(AssertUnwindSafe(|| run(workload, plan, options, &trace)));
     let said = PANIC.with_borrow_mut(Option::take).unwrap_or_default();
-    let (mut report, cut_off) = outcome.unwrap_or_else(|payload| {
-        let said = if said.is_empty() { message_of(&*payload) } else { said };
-        let mut report = SeedReport::empty(plan.pipeline.clone(), plan.seed, plan.tier);
-        report.steps = trace.step();
-        report.violations = vec![judged(plan, Violation::new("no-panic", said))];
-        (report, false)
-    });
+    let panicked = |said| judged(plan, Violation::new("no-panic", said));
+    let (mut report, cut_off) = match outcome {
+        Ok((mut report, cut_off)) => {
+            // A panic in a destructor, as a crash dropped its task: tokio keeps it to itself.
+            report.violations.extend((!said.is_empty()).then(|| panicked(said)));
+            (report, cut_off)
+        }
+        Err(payload) => {
+            let said = if said.is_empty() { message_of(&*payload) } else { said };
+            let mut report = SeedReport::empty(plan.pipeline.clone(), plan.seed, plan.tier);
+            report.steps = trace.step();
+            report.violations = vec![panicked(said)];
+            (report, false)
+        }
+    };
     report.trace_hash = trace.hash();
     report.virtual_ms = report.steps * plan.tick_ms();
     if !report.violations.is_empty() {

@@ -75,7 +75,7 @@ pub struct Told {
 const STORY_EVENTS: usize = 24;
 
 impl Trace {
-    /// A trace of a world that moves `tick_ms` virtual milliseconds a step. With `keep`, every event is also kept as a
+    /// A trace of a world whose ticks are `tick_ms` virtual milliseconds. With `keep`, every event is also kept as a
     /// line for [`Trace::take_lines`].
     pub fn new(tick_ms: u64, keep: bool) -> Trace {
         let lines = keep.then(String::new);
@@ -104,17 +104,13 @@ impl Trace {
         self.lock().step
     }
 
-    /// Virtual milliseconds since the world began, at the start of this step.
-    pub fn now_ms(&self) -> u64 {
-        let state = self.lock();
-        state.step * state.tick_ms
-    }
-
     /// Notes one event. `what` says it in words (a path, an address pair, a point's name); `payload` is hashed only.
     pub fn record(&self, host: &str, kind: Kind, what: &str, payload: &[u8]) {
         let mut state = self.lock();
         let digest = if payload.is_empty() { 0 } else { xxh3_64(payload) };
+        // A host's own time: the driver may have let several ticks pass. A run that ends in this one ends there.
         let step = virtual_ms().map_or(state.step, |now_ms| now_ms / state.tick_ms);
+        state.step = step;
         state.events += 1;
         let mut word = [0u8; 48];
         word[..16].copy_from_slice(&state.hash.to_le_bytes());

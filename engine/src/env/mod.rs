@@ -106,13 +106,15 @@ pub trait Points: Send + Sync {
     fn reach(&self, point: Point) -> BoxFuture<'_, ()>;
 }
 
-/// Where tasks run: what is started here ends with the process, in the simulator with the host.
+/// Where tasks run: what is started here ends with the process, in the simulator with the host. There, whoever starts one
+/// must be a task of that host.
 pub trait Tasks: Send + Sync {
     /// Runs `task` beside the others, to its end or to theirs.
     fn spawn(&self, task: BoxFuture<'static, ()>) -> JoinHandle<()>;
 }
 
 impl Tasks for Handle {
+    #[expect(clippy::disallowed_methods, reason = "this is what others are to call")]
     fn spawn(&self, task: BoxFuture<'static, ()>) -> JoinHandle<()> {
         Handle::spawn(self, task)
     }
@@ -155,7 +157,7 @@ impl Env {
         self
     }
 
-    /// The tasks beside which the caller runs, to start others there, from wherever.
+    /// The tasks beside which the caller runs, to start others there, also from another runtime of the same process.
     pub fn tasks(&self) -> Arc<dyn Tasks> {
         (self.tasks)()
     }

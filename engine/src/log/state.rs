@@ -287,7 +287,7 @@ impl State {
         let mut group = Vec::new();
         while let Some(pending) = self.queue.front() {
             let with = taken + pending.bytes.len() as u64;
-            let most = mutant!("batches-alone", GROUP_BYTES_MAX as u64, 0);
+            let most = mutant!("small-groups", GROUP_BYTES_MAX as u64, 512);
             if !group.is_empty() && (with > room || with > most) {
                 break;
             }

@@ -1,5 +1,7 @@
 //! Topics, produce, fetch, offsets: what holds without transactions, on both transports alike.
 
+#![expect(clippy::disallowed_methods, reason = "a test runs on a runtime of its own")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! What comes over the socket: malformed frames, other versions, many requests at once.
 
+#![expect(clippy::disallowed_methods, reason = "a test runs on a runtime of its own")]
+
 use std::sync::Arc;
 
 use engine::env::Duplex;

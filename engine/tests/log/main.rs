@@ -1,5 +1,7 @@
 //! The log, one law a test: durability, visibility, producers, transactions, recovery, retention.
 
+#![expect(clippy::disallowed_methods, reason = "a test runs on a runtime of its own")]
+
 mod retention;
 #[expect(dead_code, reason = "each test file uses its part of the support")]
 #[path = "../support/mod.rs"]

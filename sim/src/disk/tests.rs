@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "a test runs on a runtime of its own")]
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;

@@ -74,6 +74,8 @@ impl<'a> Hosts<'a> {
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
+            // Nothing is spawned on the runtime itself; should it be, its panics count.
+            .unhandled_panic(UnhandledPanic::ShutdownRuntime)
             .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
             .build()
             .expect("a runtime without I/O");
@@ -135,18 +137,14 @@ impl<'a> Hosts<'a> {
         self.settle()
     }
 
-    /// Lets every host run to the end of the first tick in which one has something to do, for at most so many ticks.
-    /// How many there were.
-    ///
-    /// # Errors
-    /// When a program ended with an error.
+    /// Lets every host run to the end of the first tick in which one has something to do, for at most so many ticks. How
+    /// many there were, and the error with which a program ended.
     ///
     /// # Panics
     /// When a task of a host panicked.
-    pub fn step_to_event(&mut self, at_most: u64) -> Result<u64, String> {
+    pub fn step_to_event(&mut self, at_most: u64) -> (u64, Result<(), String>) {
         let ticks = self.advance(at_most.max(1));
-        self.settle()?;
-        Ok(ticks)
+        (ticks, self.settle().map(|_| ()))
     }
 
     /// See [`step_to_event`](Hosts::step_to_event).
@@ -178,6 +176,7 @@ impl<'a> Hosts<'a> {
 
     /// Takes the results of the programs that have ended. Whether all have that start once.
     fn settle(&mut self) -> Result<bool, String> {
+        let _running = clock::Running::since(self.began);
         let mut ended = true;
         for machine in &mut self.machines.all {
             let Some(main) = machine.main.take_if(|main| main.is_finished()) else {
@@ -287,7 +286,7 @@ fn no_tasks() -> LocalSet {
     tasks
 }
 
-/// The tasks of the host that is running: what is started here is gone with it.
+/// The tasks of the host that is running at the call, which must be one of them: what is started here is gone with it.
 pub struct HostTasks;
 
 impl Tasks for HostTasks {

@@ -240,7 +240,69 @@ fn a_step_to_the_next_event_ends_with_its_tick_and_not_later_than_asked() {
         Ok(())
     });
     // At 0 and 3; at 13; at 55, after which 444 ticks are too many; at 555.
-    let ticks: Vec<u64> = (0..6).map(|_| hosts.step_to_event(30).expect("nobody fails")).collect();
+    let ticks: Vec<u64> = (0..6).map(|_| hosts.step_to_event(30).0).collect();
     assert_eq!(ticks, [1, 1, 4, 30, 20, 30], "{:?}", said.all());
     assert_eq!(said.all(), ["0", "3", "13", "55", "555"]);
+}
+
+#[test]
+fn a_step_that_ends_at_a_timer_leaves_what_is_due_then_to_the_next() {
+    let mut hosts = hosts(9);
+    let said = Said::default();
+    let heard = said.clone();
+    hosts.immortal("a", async move {
+        for _ in 0..3 {
+            tokio::time::sleep(ms(10)).await;
+            // Gives way at the very moment at which a step has ended.
+            tokio::task::yield_now().await;
+            heard.say(format!("{}", virtual_ms().expect("in a host")));
+        }
+        Ok(())
+    });
+    let mut after = Vec::new();
+    for _ in 0..4 {
+        hosts.step().expect("nobody fails");
+        after.push(said.all().len());
+    }
+    assert_eq!((after, said.all()), (vec![0, 1, 2, 3], vec!["10".to_owned(), "20".to_owned(), "30".to_owned()]));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test is about several threads")]
+fn what_a_world_does_depends_on_nothing_else_in_the_process() {
+    let run = || {
+        let mut hosts = hosts(10);
+        let said = Said::default();
+        for name in ["a", "b", "c"] {
+            let heard = said.clone();
+            hosts.host(name, move || {
+                let heard = heard.clone();
+                async move {
+                    for task in 0..5 {
+                        let last = Last(heard.clone(), name);
+                        tokio::task::spawn_local(async move {
+                            tokio::time::sleep(ms(3 + task)).await;
+                            last.0.say(format!("{name} {task}"));
+                            std::future::pending::<()>().await;
+                        });
+                    }
+                    std::future::pending().await
+                }
+            });
+        }
+        for name in ["b", "c", "a"] {
+            hosts.step().expect("nobody fails");
+            hosts.crash(name);
+            hosts.start(name);
+        }
+        said.all()
+    };
+    let alone = run();
+    assert_eq!(alone.len(), 40, "{alone:?}");
+    std::thread::scope(|scope| {
+        let beside: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+        for other in beside {
+            assert_eq!(other.join().expect("no panic"), alone);
+        }
+    });
 }

@@ -4,6 +4,9 @@
 //! business of the wire above ([`super::wire`]). Always: the end of a process closes its connections, which its peers
 //! read after what was sent before; the end of a machine's power tells nobody, and who still writes to it is reset once
 //! the machine is back.
+//!
+//! Unlike TCP: a write to a peer that has closed fails at once, not the one after it; a close with unread input takes
+//! nothing from the peer (a lost reply is a fault of the wire); buffers have no bound here, but in the engine's end.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
@@ -185,6 +188,7 @@ impl TcpStream {
             }
             Some(Gone::Dark | Gone::Closed) => {
                 lanes[1 - self.side].reset = true;
+                wake(&mut lanes[1 - self.side].reader);
                 return Err(ErrorKind::ConnectionReset.into());
             }
             None => {}
@@ -276,5 +280,83 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn wake(waker: &mut Option<Waker>) {
     if let Some(waker) = waker.take() {
         waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    fn names() -> [Arc<str>; 2] {
+        ["client".into(), "server".into()]
+    }
+
+    async fn pair(sockets: &Sockets) -> (TcpStream, TcpStream, TcpListener) {
+        let [client, server] = names();
+        let listener = sockets.bind(&server, 7).expect("it is free");
+        let near = sockets.connect(&client, &server, 7).expect("it listens");
+        let far = listener.accept().await;
+        (near, far, listener)
+    }
+
+    async fn rest(stream: &mut TcpStream) -> io::Result<String> {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.map(|_| text)
+    }
+
+    #[tokio::test]
+    async fn bytes_go_both_ways_and_each_way_ends_by_itself() {
+        let (mut near, mut far, _listener) = pair(&Sockets::default()).await;
+        near.write_all(b"question").await.expect("written");
+        near.shutdown().await.expect("shut");
+        assert_eq!(near.send(b"more").expect_err("it is shut").kind(), ErrorKind::BrokenPipe);
+        assert_eq!(rest(&mut far).await.expect("read"), "question");
+        far.write_all(b"answer").await.expect("this way is open");
+        drop(far);
+        assert_eq!(rest(&mut near).await.expect("what was sent before the close"), "answer");
+        assert_eq!(rest(&mut near).await.expect("the end stays"), "");
+    }
+
+    #[tokio::test]
+    async fn who_writes_to_a_peer_that_has_closed_is_reset_and_so_is_who_reads_beside() {
+        let (mut near, far, _listener) = pair(&Sockets::default()).await;
+        drop(far);
+        assert_eq!(near.send(b"x").expect_err("nobody reads").kind(), ErrorKind::ConnectionReset);
+        assert_eq!(rest(&mut near).await.expect_err("reset").kind(), ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_port_is_refused_taken_free_again_and_takes_its_backlog_with_it() {
+        let (sockets, [client, server]) = (Sockets::default(), names());
+        assert_eq!(sockets.connect(&client, &server, 7).err().expect("refused").kind(), ErrorKind::ConnectionRefused);
+        let listener = sockets.bind(&server, 7).expect("it is free");
+        assert_eq!(sockets.bind(&server, 7).err().expect("taken").kind(), ErrorKind::AddrInUse);
+        assert!(sockets.bind(&client, 7).is_ok(), "another host has ports of its own");
+        let mut waiting = sockets.connect(&client, &server, 7).expect("it listens");
+        drop(listener);
+        assert_eq!(rest(&mut waiting).await.expect("closed"), "");
+        assert!(sockets.bind(&server, 7).is_ok());
+        let (one, two) = (sockets.bind(&server, 0).expect("free"), sockets.bind(&server, 0).expect("free"));
+        assert_ne!(one.port(), two.port());
+    }
+
+    #[tokio::test]
+    async fn a_machine_without_power_says_nothing_and_resets_what_was_sent_to_it_once_it_is_back() {
+        let sockets = Sockets::default();
+        let (mut asks, far, listener) = pair(&sockets).await;
+        let mut waits = sockets.connect(&names()[0], &names()[1], 7).expect("it listens");
+        sockets.power("server", false);
+        drop((far, listener));
+        assert!(asks.send(b"are you there?").is_ok(), "nobody says that nobody is there");
+        for stream in [&mut asks, &mut waits] {
+            assert!(tokio::time::timeout(std::time::Duration::from_millis(5), rest(stream)).await.is_err(), "silence");
+        }
+        sockets.power("server", true);
+        assert_eq!(rest(&mut asks).await.expect_err("reset").kind(), ErrorKind::ConnectionReset);
+        let still = tokio::time::timeout(std::time::Duration::from_millis(5), rest(&mut waits)).await;
+        assert!(still.is_err(), "who has sent nothing hears nothing");
+        assert_eq!(waits.send(b"and now?").expect_err("reset").kind(), ErrorKind::ConnectionReset);
     }
 }

@@ -243,10 +243,14 @@ impl<'a> World<'a> {
             let due = entry.remove();
             self.carry_out(due);
         }
+        // What was just laid may find its prey at once, and nothing need happen before that is over.
+        self.spring_ambushes();
         self.trace.set_step(self.steps);
         let end_ms = self.due.first_key_value().map_or(end_ms, |((due_ms, _), _)| end_ms.min(*due_ms));
-        self.steps += self.running.step_to_event(end_ms.saturating_sub(now).div_ceil(self.plan.tick_ms()))?;
+        let (ticks, ended) = self.running.step_to_event(end_ms.saturating_sub(now).div_ceil(self.plan.tick_ms()));
+        self.steps += ticks;
         self.trace.set_step(self.steps);
+        ended?;
         self.diary.tick(self.board.last_moment(), self.now_ms() - self.plan.tick_ms());
         for request in self.around.points.take_requests() {
             let host = request.host.parse().unwrap_or_else(|error| panic!("a point names a host: {error}"));

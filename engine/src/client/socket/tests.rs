@@ -1,5 +1,7 @@
 //! The socket against a server that does what servers and networks do: answer late, out of turn, or not at all.
 
+#![expect(clippy::disallowed_methods, reason = "a test runs on a runtime of its own")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

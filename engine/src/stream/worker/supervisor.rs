@@ -59,6 +59,10 @@ pub async fn run_worker(
     for task in tasks {
         let (env, client, deployment) = (env.clone(), client.clone(), deployment.clone());
         let (task, settings, until, ear) = (*task, settings.clone(), until.clone(), ear.clone());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "they end with this call, on a thread that a worker has to itself; simulated hosts run `run_task`"
+        )]
         running.spawn(async move {
             let cause =
                 Cause { env: &env, client: &client, deployment: &deployment, task, settings: &settings, until: &until };
