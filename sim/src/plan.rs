@@ -288,7 +288,7 @@ impl Plan {
         let tier = tier.unwrap_or_else(|| tier_of(pipeline, seed));
         let cluster = Cluster::draw(&mut Draw::new(root, "cluster"), tier);
         let shape = draw_shape(&mut Draw::new(root, "shape"));
-        let engine = EngineSettings::draw(&mut Draw::new(root, "engine"), tier);
+        let engine = EngineSettings::draw(&mut Draw::new(root, "engine"), tier).within_reach_of(&cluster);
         let mut draw = Draw::new(root, "knobs");
         let span_ms = match tier {
             Tier::Race => draw.between(1_500, 5_000) as u64,
@@ -509,6 +509,20 @@ impl EngineSettings {
             lz4: draw.chance(1, 2),
             snapshot_every: *draw.pick(&[1, 2, 3, 5, 20]),
             internal_log_bytes: *draw.pick(&[1, 1_024, 8_192, 16 << 20]),
+        }
+    }
+
+    /// On the slowest disks a broker that rolls a segment for every few records syncs five times for each, and with many
+    /// tasks their transactions run out of time one after the other: the plan would ask more than any engine could do, and
+    /// come to no end.
+    fn within_reach_of(self, cluster: &Cluster) -> EngineSettings {
+        if cluster.sync_max_ms <= 20 {
+            return self;
+        }
+        EngineSettings {
+            segment_bytes: self.segment_bytes.max(4_096),
+            txn_timeout_ms: self.txn_timeout_ms.max(4_000),
+            ..self
         }
     }
 }
