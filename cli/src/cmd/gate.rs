@@ -29,7 +29,7 @@ const DOUBLE_EVERY: usize = 20;
 ///
 /// Each seed expands to a plan: a cluster, a workload, and faults with their moments. The pipeline runs live while they
 /// strike, then the log is replayed, and every property is checked. Seeds go round-robin over the pipelines. Without
-/// --seeds, --count or --time-budget: 150 seeds, in at most 55 s.
+/// --seeds or --count there are 150, and without --time-budget too they get 55 s.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
