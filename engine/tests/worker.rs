@@ -482,7 +482,7 @@ async fn nothing_new_is_no_commit() {
 #[tokio::test(start_paused = true)]
 async fn a_commit_gap_is_as_long_as_what_the_log_held_went_uncommitted_and_a_silence_is_none() {
     // Fetches of the source that are lost are tried again after 5 to 50 ms, by a draw: forty of them keep two tasks waiting.
-    for (lost, pause, least, most) in [(0..0, 0, 0, 40), (0..0, 3_000, 0, 40), (5..45, 0, 200, 2_000)] {
+    for (lost, pause, least, most) in [(0..0, 0, 0, 40), (0..0, 3_000, 0, 40), (5..45, 0, 400, 1_200)] {
         let bench = Bench::new(false).await;
         let (mut fetches, losing) = (0, lost.clone());
         bench.model.set_fate(move |request| {

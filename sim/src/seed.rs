@@ -320,3 +320,34 @@ fn message_of(payload: &(dyn std::any::Any + Send)) -> String {
         _ => "without a word".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::hosts::Hosts;
+
+    struct Panics;
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("a bug in a destructor");
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_destructor_is_heard_although_tokio_keeps_it_to_itself() {
+        listen_to_panics();
+        PANIC.with_borrow_mut(|panic| *panic = Some(String::new()));
+        let mut hosts = Hosts::new(1, Duration::from_millis(1));
+        hosts.host("a", || async {
+            let _held = Panics;
+            std::future::pending().await
+        });
+        hosts.step().expect("nobody fails");
+        hosts.crash("a");
+        let said = PANIC.with_borrow_mut(Option::take).expect("somebody listened");
+        assert!(said.ends_with("a bug in a destructor"), "{said}");
+    }
+}

@@ -161,7 +161,7 @@ impl<'a> Hosts<'a> {
                 if over.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                if machines.run(cx) && std::mem::take(&mut idle) {
+                if machines.run(cx) && mem::take(&mut idle) {
                     let ticks = begins.elapsed().as_nanos() / tick.as_nanos() + 1;
                     over.as_mut().reset(begins + tick * u32::try_from(ticks).expect("no more than asked for"));
                     // Registers the new moment, which lies ahead.

@@ -17,6 +17,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::pipe::wake;
+
 /// The first port that a bind to port 0 gets.
 const FIRST_FREE: u16 = 49_152;
 
@@ -56,7 +58,7 @@ impl Sockets {
         for (connection, side) in answered {
             let lane = &mut locked(&connection.lanes)[1 - side];
             lane.reset = true;
-            wake(&mut lane.reader);
+            wake(lane.reader.take());
         }
     }
 
@@ -87,7 +89,7 @@ impl Sockets {
         let [near, far] = [0, 1].map(|side| TcpStream { sockets: self.clone(), connection: connection.clone(), side });
         let mut backlog = locked(&backlog);
         backlog.waiting.push_back(far);
-        wake(&mut backlog.acceptor);
+        wake(backlog.acceptor.take());
         Ok(near)
     }
 
@@ -188,13 +190,13 @@ impl TcpStream {
             }
             Some(Gone::Dark | Gone::Closed) => {
                 lanes[1 - self.side].reset = true;
-                wake(&mut lanes[1 - self.side].reader);
+                wake(lanes[1 - self.side].reader.take());
                 return Err(ErrorKind::ConnectionReset.into());
             }
             None => {}
         }
         lane.bytes.extend_from_slice(bytes);
-        wake(&mut lane.reader);
+        wake(lane.reader.take());
         Ok(())
     }
 
@@ -202,7 +204,7 @@ impl TcpStream {
     pub(super) fn finish(&mut self) {
         let mut lanes = locked(&self.connection.lanes);
         lanes[self.side].finished = true;
-        wake(&mut lanes[self.side].reader);
+        wake(lanes[self.side].reader.take());
     }
 
     /// Everything that has arrived, once there is something: so many bytes, 0 at the end.
@@ -268,19 +270,13 @@ impl Drop for TcpStream {
         lanes[1 - self.side].reader_gone = Some(if dark { Gone::Dark } else { Gone::Closed });
         if !dark {
             lanes[self.side].finished = true;
-            wake(&mut lanes[self.side].reader);
+            wake(lanes[self.side].reader.take());
         }
     }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn wake(waker: &mut Option<Waker>) {
-    if let Some(waker) = waker.take() {
-        waker.wake();
-    }
 }
 
 #[cfg(test)]
