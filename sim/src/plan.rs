@@ -7,6 +7,7 @@
 //! draw in one moves no other. What is drawn heals: after the last fault the run can always end.
 
 mod error;
+mod settings;
 mod start;
 mod validate;
 
@@ -21,6 +22,7 @@ use engine::types::Millis;
 pub use error::PlanError;
 pub use reports::Tier;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+pub use settings::EngineSettings;
 
 use crate::draw::Draw;
 use crate::faults;
@@ -72,33 +74,6 @@ pub struct Cluster {
     pub sync_max_ms: u64,
     /// At how many of 100 passings of a point the task yields to the others of its host.
     pub yield_percent: u32,
-}
-
-/// The engine's own settings, small enough that rolls, retries and several fetches happen in a short run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EngineSettings {
-    pub commit_interval_ms: u64,
-    pub segment_bytes: u64,
-    pub index_interval_bytes: u32,
-    pub recovery_point_every_bytes: u64,
-    pub fetch_bytes: u32,
-    pub fetch_wait_ms: u64,
-    pub request_timeout_ms: u64,
-    pub txn_timeout_ms: u64,
-    /// Outputs beyond this go into the open transaction before its commit is due.
-    pub flush_bytes: u64,
-    /// A task writes its whole state about every so many commits.
-    #[serde(default = "seldom")]
-    pub snapshot_every: u32,
-    /// A send of the source's producer that takes longer is left in doubt, and the next goes ahead.
-    pub patience_ms: u64,
-    /// Events that the source's producer puts into one batch at most.
-    pub batch_events: u32,
-    pub lz4: bool,
-    /// The broker rewrites a log of its own when it has grown by so much.
-    #[serde(default = "never")]
-    pub internal_log_bytes: u64,
 }
 
 /// After the replay the source loses its beginning, and a third version, which needs it, is started.
@@ -466,75 +441,6 @@ impl Cluster {
         let embedded = self.embedded.then_some(Host::Broker);
         embedded.into_iter().chain((1..=self.workers).map(Host::Worker)).collect()
     }
-}
-
-impl EngineSettings {
-    /// Settings that nobody would wonder at: nothing is so small that something happens often for it.
-    pub fn plain() -> EngineSettings {
-        EngineSettings {
-            commit_interval_ms: 100,
-            segment_bytes: 1 << 20,
-            index_interval_bytes: 4_096,
-            recovery_point_every_bytes: 64 << 20,
-            fetch_bytes: 65_536,
-            fetch_wait_ms: 100,
-            request_timeout_ms: 800,
-            txn_timeout_ms: 4_000,
-            flush_bytes: 1 << 20,
-            snapshot_every: seldom(),
-            patience_ms: 2_000,
-            batch_events: 1,
-            lz4: false,
-            internal_log_bytes: never(),
-        }
-    }
-
-    fn draw(draw: &mut Draw, tier: Tier) -> EngineSettings {
-        let commits: &[u64] = match tier {
-            Tier::Race => &[20, 50, 100, 200],
-            Tier::Soak => &[100, 200, 500],
-        };
-        EngineSettings {
-            commit_interval_ms: *draw.pick(commits),
-            segment_bytes: *draw.pick(&[1_024, 4_096, 16_384, 1 << 20]),
-            index_interval_bytes: *draw.pick(&[64, 512, 4_096]),
-            recovery_point_every_bytes: *draw.pick(&[512, 8_192, 64 << 20]),
-            fetch_bytes: *draw.pick(&[256, 2_048, 65_536]),
-            fetch_wait_ms: *draw.pick(&[50, 100, 250]),
-            request_timeout_ms: *draw.pick(&[400, 800]),
-            txn_timeout_ms: *draw.pick(&[2_000, 4_000]),
-            flush_bytes: *draw.pick(&[1, 1_024, 1 << 20]),
-            patience_ms: *draw.pick(&[100, 300, 2_000]),
-            batch_events: *draw.pick(&[1, 4, 16, 64]),
-            lz4: draw.chance(1, 2),
-            snapshot_every: *draw.pick(&[1, 2, 3, 5, 20]),
-            internal_log_bytes: *draw.pick(&[1, 1_024, 8_192, 16 << 20]),
-        }
-    }
-
-    /// On the slowest disks a broker that rolls a segment for every few records syncs five times for each, and with many
-    /// tasks their transactions run out of time one after the other: the plan would ask more than any engine could do, and
-    /// come to no end.
-    fn within_reach_of(self, cluster: &Cluster) -> EngineSettings {
-        if cluster.sync_max_ms <= 20 {
-            return self;
-        }
-        EngineSettings {
-            segment_bytes: self.segment_bytes.max(4_096),
-            txn_timeout_ms: self.txn_timeout_ms.max(4_000),
-            ..self
-        }
-    }
-}
-
-/// What plans mean that were written before there was a choice.
-fn seldom() -> u32 {
-    20
-}
-
-/// As [`seldom`]: more than a run writes.
-fn never() -> u64 {
-    16 << 20
 }
 
 fn draw_shape(draw: &mut Draw) -> Shape {
