@@ -8,11 +8,12 @@ use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rustix::io::Errno;
 
+use super::ahead::ReadAhead;
 use super::buffers::{Buffer, Buffers};
 use super::pool::{Lane, Pool};
 use crate::env::{BoxFuture, Disk, File, LockGuard, OpenMode};
@@ -57,13 +58,14 @@ impl Disk for Files {
                     }
                 })
                 .await?;
+            let file = Arc::new(file);
             Ok(Arc::new(OpenFile {
-                file: Arc::new(file),
+                ahead: ReadAhead::new(self.pool.clone(), file.clone()),
+                file,
                 lane: Arc::new(Lane::default()),
                 pool: self.pool.clone(),
                 buffers: self.buffers.clone(),
                 nowait: Arc::new(AtomicBool::new(cfg!(target_os = "linux"))),
-                asked: AtomicU64::new(0),
             }) as Arc<dyn File>)
         })
     }
@@ -145,21 +147,7 @@ struct OpenFile {
     buffers: Buffers,
     /// Whether the file system answers `RWF_NOWAIT`; learned at the first read.
     nowait: Arc<AtomicBool>,
-    /// Where the bytes end that the kernel was asked to read ahead; zero while no large read has found any missing.
-    asked: AtomicU64,
-}
-
-impl OpenFile {
-    /// A large read that ends at `end` found all its bytes in memory. Where it found them because they were asked for
-    /// ahead of it, what follows is asked for while half of that is still unread. A log in memory asks for nothing.
-    fn keep_ahead(&self, end: u64) {
-        let asked = self.asked.load(Ordering::Relaxed);
-        if (end..end + AHEAD / 2).contains(&asked) {
-            self.asked.store(end + AHEAD, Ordering::Relaxed);
-            let file = self.file.clone();
-            self.pool.submit(move || read_ahead(&file, asked, end + AHEAD - asked));
-        }
-    }
+    ahead: ReadAhead,
 }
 
 impl File for OpenFile {
@@ -176,12 +164,11 @@ impl File for OpenFile {
         Box::pin(async move {
             let mut buffer = self.buffers.take(len);
             let mut filled = 0;
+            let read = position..position + len as u64;
             if self.nowait.load(Ordering::Relaxed) {
                 match read_cached(&self.file, position, buffer.space(len)) {
                     Ok(Cached::All(count)) => {
-                        if len >= LARGE_READ {
-                            self.keep_ahead(position + len as u64);
-                        }
+                        self.ahead.found(read);
                         return Ok(buffer.freeze(count));
                     }
                     Ok(Cached::Part(count)) => filled = count,
@@ -190,11 +177,13 @@ impl File for OpenFile {
                     Err(error) => return Err(error.into()),
                 }
             }
-            if len >= LARGE_READ {
-                self.asked.store(position + len as u64 + AHEAD, Ordering::Relaxed);
-            }
+            let ask_ahead = self.ahead.missed(read, position + filled as u64);
             let file = self.file.clone();
-            self.pool.run(move || read_rest(&file, position, buffer, filled, len)).await
+            let rest = move || {
+                ask_ahead();
+                read_rest(&file, position, buffer, filled, len)
+            };
+            self.pool.run(rest).await
         })
     }
 
@@ -269,25 +258,8 @@ fn read_cached(_file: &fs::File, _position: u64, _space: &mut [u8]) -> Result<Ca
     Err(Errno::NOSYS)
 }
 
-/// The kernel's own read-ahead is made for slower readers. A wish: where it is not granted, the reads are as before.
-#[cfg(target_os = "linux")]
-fn read_ahead(file: &fs::File, position: u64, len: u64) {
-    let _ = rustix::fs::fadvise(file, position, std::num::NonZeroU64::new(len), rustix::fs::Advice::WillNeed);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn read_ahead(_file: &fs::File, _position: u64, _len: u64) {}
-
-/// A read of so many bytes is one of several that follow on each other.
-const LARGE_READ: usize = 256 << 10;
-/// How far ahead of a large read the kernel is asked to read, once one has found bytes missing.
-const AHEAD: u64 = 8 << 20;
-
 fn read_rest(file: &fs::File, position: u64, mut buffer: Buffer, mut filled: usize, len: usize) -> io::Result<Bytes> {
     use std::os::unix::fs::FileExt as _;
-    if len >= LARGE_READ {
-        read_ahead(file, position, len as u64 + AHEAD);
-    }
     while filled < len {
         match file.read_at(&mut buffer.space(len)[filled..], position + filled as u64) {
             Ok(0) => break,

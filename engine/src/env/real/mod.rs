@@ -4,6 +4,7 @@
 //! bytes that are already in memory; what can block runs on the disk's own threads. Threads are started here and nowhere
 //! else: see [`threads`].
 
+mod ahead;
 mod buffers;
 mod disk;
 mod net;
