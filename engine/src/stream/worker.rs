@@ -51,6 +51,7 @@
 mod begin;
 mod error;
 mod instance;
+mod pace;
 mod prepare;
 mod reader;
 mod restore;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::super::{Deployment, Outbox, TaskCore, TaskId, TaskStats};
 use super::error::TaskError;
+use super::pace::Pace;
 use super::reader::{Read, Reader, check_partitions};
 use super::restore::{Restored, restore};
 use super::schemas::Schemas;
@@ -170,9 +171,7 @@ impl Cause<'_> {
             next: positions,
             scratch: Vec::new(),
             schemas: Schemas::default(),
-            flushing_since: Instant::now(),
-            flush_took: Duration::ZERO,
-            input_since: None,
+            pace: Pace::new(self.settings.commit_interval, Instant::now()),
             behind: false,
             committed: TaskStats::default(),
             restored: records,
@@ -190,14 +189,9 @@ struct Instance<'a> {
     next: Vec<Offset>,
     scratch: Vec<u8>,
     schemas: Schemas,
-    /// Since when input has been there that the next commit is to take along: from the start of the last commit if the log
-    /// held more already, read or not.
-    input_since: Option<Instant>,
+    pace: Pace,
     /// Whether the logs held more than the last round brought, when it was read.
     behind: bool,
-    /// When the last flush began, and how long the last took that has ended.
-    flushing_since: Instant,
-    flush_took: Duration,
     /// The core's figures at the last commit.
     committed: TaskStats,
     /// Records of the changelog that made the core.
@@ -208,8 +202,6 @@ impl Instance<'_> {
     async fn run(&mut self, mut stop: Stop, summary: &mut TaskSummary) -> Result<(), TaskError> {
         let env = self.cause.env;
         let settings = self.cause.settings;
-        // The first commit is due at once: what comes after a silence should not wait.
-        let mut commit_at = Instant::now();
         loop {
             if self.has_reached_its_end() {
                 return self.finish(summary).await;
@@ -217,6 +209,7 @@ impl Instance<'_> {
             mutant!("yields-more-often", {}, tokio::task::yield_now().await);
             let waiting = Instant::now();
             let committable = self.writer.is_free() && self.core.pending();
+            let commit_at = self.pace.due();
             // By the clock: a runtime that is never idle looks at its timers only now and then.
             let due = committable && waiting >= commit_at;
             let next = tokio::select! {
@@ -237,8 +230,6 @@ impl Instance<'_> {
                     continue;
                 }
                 Next::Commit => {
-                    let interval = settings.commit_due();
-                    commit_at = Instant::now() + mutant!("commits-three-times-as-often", interval, interval / 3);
                     self.cut(summary);
                     continue;
                 }
@@ -257,7 +248,7 @@ impl Instance<'_> {
             }
             self.behind = round.iter().any(|read| read.next < read.fetched.last_stable);
             // A round of markers alone leaves nothing to commit.
-            self.input_since = self.core.pending().then(|| self.input_since.unwrap_or(processing));
+            self.pace.processed(processing, self.core.pending());
             mutant!("markers-before-panes", self.core.fire(&mut self.outbox), ());
             summary.processing += processing.elapsed();
             env.reach(Point::TaskProcessed).await;
@@ -265,11 +256,10 @@ impl Instance<'_> {
             if gathered >= settings.flush_bytes.saturating_mul(GATHER_FLUSHES) {
                 self.settle(summary).await?;
             }
-            // A commit that will be due before a flush would be done takes them along: no flush must keep it waiting.
             let flush_bytes = mutant!("flushes-earlier", settings.flush_bytes, settings.flush_bytes / 4);
             let flushing = Instant::now();
-            if gathered >= flush_bytes && self.writer.is_free() && flushing + self.flush_took < commit_at {
-                self.flushing_since = flushing;
+            if gathered >= flush_bytes && self.writer.is_free() && self.pace.flush_fits(flushing) {
+                self.pace.flush_begins(flushing);
                 self.writer.flush(&mut self.outbox);
                 summary.committing += flushing.elapsed();
             }
@@ -370,10 +360,7 @@ impl Instance<'_> {
     fn cut(&mut self, summary: &mut TaskSummary) {
         let cutting = Instant::now();
         let more = self.behind || self.reader.has_more();
-        let since = std::mem::replace(&mut self.input_since, more.then_some(cutting)).unwrap_or(cutting);
-        summary.longest_commit_gap = summary.longest_commit_gap.max(cutting.saturating_duration_since(since));
-        // One slow flush does not end them all.
-        self.flush_took /= 2;
+        summary.longest_commit_gap = summary.longest_commit_gap.max(self.pace.cut(cutting, more));
         let every = self.cause.settings.snapshot_every;
         let snapshot = self.core.tally().due(mutant!("snapshots-twice-as-often", every, (every / 2).max(1)));
         let offsets = self.core.prepare_commit(&mut self.outbox, snapshot);
@@ -408,7 +395,7 @@ impl Instance<'_> {
 
     fn note(&mut self, written: Written, summary: &mut TaskSummary) {
         match written {
-            Written::Outputs => self.flush_took = self.flushing_since.elapsed(),
+            Written::Outputs => self.pace.flush_ended(Instant::now()),
             Written::Cut(stats) => {
                 self.committed = stats;
                 if (stats.keys, stats.state_bytes) > (summary.most_keys.keys, summary.most_keys.state_bytes) {

@@ -11,8 +11,8 @@ use crate::types::{Offset, TopicPartition};
 /// The knobs of a worker. None of them changes what comes out, only when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerSettings {
-    /// The most from the start of one commit to the start of the next while there is something to commit: it is due when
-    /// nine tenths are over, so that a round under way does not make it late. One that takes longer delays the next.
+    /// The most from the start of one commit to the start of the next while there is something to commit. It is due earlier
+    /// by what has kept the last ones waiting, a quarter at least. One that takes longer delays the next.
     pub commit_interval: Duration,
     /// Of one input in one fetch.
     pub fetch_bytes: usize,
@@ -48,14 +48,6 @@ impl Default for WorkerSettings {
             restart_backoff: Duration::from_millis(100),
             restart_backoff_max: Duration::from_secs(5),
         }
-    }
-}
-
-impl WorkerSettings {
-    /// From the cut of one commit until the next is due. A fifth of the interval is left for what may keep a cut waiting: a
-    /// round that is being processed, a write that is under way.
-    pub(super) fn commit_due(&self) -> Duration {
-        self.commit_interval - self.commit_interval / 5
     }
 }
 
