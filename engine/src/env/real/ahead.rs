@@ -6,19 +6,16 @@
 //! the replay of a history that is larger than memory displaces nothing that others read, at the log's end above all; and
 //! where a virtual machine hands its free memory back, the replay takes a few pages again and again instead of new ones
 //! for the whole log, each of which costs the host a fault and a clearing (measured: 1.7 s a gigabyte).
-//! Always: no page is given back that was in memory when its range was asked for.
+//! Always: no range is given back whose beginning was in memory when it was asked for. Of what others had read, a reader
+//! that comes to it gives back the rest of one range at most.
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::IoSliceMut;
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{Advice, fadvise};
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
-
+use self::kernel::{Advice, advise, is_missing};
 use super::pool::Pool;
 
 /// A read of so many bytes is one of several that follow on each other.
@@ -70,9 +67,9 @@ impl ReadAhead {
         });
     }
 
-    /// A read is about to wait for its bytes from `missing` on: what follows them is asked for with them. Answers what
-    /// the thread that makes the read does first.
-    pub(super) fn missed(&self, read: Range<u64>, missing: u64) -> impl FnOnce() + Send + 'static {
+    /// A read is about to wait for its bytes from `missing` on: what follows them is asked for with them. Whether they are
+    /// missing the file system may not have `told`. Answers what the thread that makes the read does first.
+    pub(super) fn missed(&self, read: Range<u64>, missing: u64, told: bool) -> impl FnOnce() + Send + 'static {
         let large = read.end - read.start >= LARGE_READ as u64;
         let asked = missing..read.end + AHEAD;
         let first = large && self.asked.swap(asked.end, Ordering::Relaxed) == 0;
@@ -80,10 +77,12 @@ impl ReadAhead {
         move || {
             if first {
                 // From here on we ask ourselves: what the kernel reads ahead of its own cannot be told from what was there.
-                let _ = fadvise(&file, 0, None, Advice::Random);
+                advise(&file, &(0..0), Advice::Random);
             }
             if large {
                 advise(&file, &asked, Advice::WillNeed);
+            }
+            if large && told {
                 brought.push(asked);
             }
         }
@@ -128,15 +127,113 @@ impl Brought {
     }
 }
 
-/// Whether the page at `position` is not in memory. `false` where that cannot be told.
-fn is_missing(file: &fs::File, position: u64) -> bool {
-    let mut byte = [0];
-    let mut slices = [IoSliceMut::new(&mut byte)];
-    matches!(preadv2(file, &mut slices, position, ReadWriteFlags::NOWAIT), Err(Errno::AGAIN))
+/// Advice is a wish: where it is not granted, the reads are as before, and slower.
+#[cfg(target_os = "linux")]
+mod kernel {
+    use std::fs;
+    use std::io::IoSliceMut;
+    use std::num::NonZeroU64;
+    use std::ops::Range;
+
+    pub use rustix::fs::Advice;
+    use rustix::io::{Errno, ReadWriteFlags};
+
+    /// An empty range is the file from its start on.
+    pub fn advise(file: &fs::File, range: &Range<u64>, advice: Advice) {
+        let _ = rustix::fs::fadvise(file, range.start, NonZeroU64::new(range.end - range.start), advice);
+    }
+
+    /// Whether the page at `position` is not in memory. `false` where that cannot be told.
+    pub fn is_missing(file: &fs::File, position: u64) -> bool {
+        let mut byte = [0];
+        let mut slices = [IoSliceMut::new(&mut byte)];
+        matches!(rustix::io::preadv2(file, &mut slices, position, ReadWriteFlags::NOWAIT), Err(Errno::AGAIN))
+    }
 }
 
-/// The kernel's own read-ahead is made for slower readers. A wish: where it is not granted, the reads are as before.
-#[cfg(target_os = "linux")]
-fn advise(file: &fs::File, range: &Range<u64>, advice: Advice) {
-    let _ = fadvise(file, range.start, NonZeroU64::new(range.end - range.start), advice);
+#[cfg(not(target_os = "linux"))]
+mod kernel {
+    use std::fs;
+    use std::ops::Range;
+
+    pub enum Advice {
+        WillNeed,
+        DontNeed,
+        Random,
+    }
+
+    pub fn advise(_file: &fs::File, _range: &Range<u64>, _advice: Advice) {}
+
+    pub fn is_missing(_file: &fs::File, _position: u64) -> bool {
+        false
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[expect(clippy::disallowed_methods, reason = "tests of the real disk")]
+mod tests {
+    use std::io::Write as _;
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
+
+    use super::super::{EnvOptions, env};
+    use super::*;
+    use crate::env::OpenMode;
+
+    const MIB: u64 = 1 << 20;
+    const SIZE: u64 = 40 * MIB;
+
+    fn byte_at(position: u64) -> u8 {
+        (position / 4096 % 251) as u8
+    }
+
+    /// The MiB of which page number `page` is in memory. A look brings in the page that it misses, so no two looks should be
+    /// at the same.
+    fn in_memory(path: &Path, page: u64) -> Vec<u64> {
+        let file = fs::File::open(path).expect("it is there");
+        advise(&file, &(0..0), Advice::Random);
+        (0..SIZE / MIB).filter(|mib| !is_missing(&file, mib * MIB + page * 4096)).collect()
+    }
+
+    /// A file whose first half is on the disk and not in memory; `None` where the file system keeps all in memory, or
+    /// cannot tell.
+    fn half_cold(dir: &Path) -> Option<PathBuf> {
+        let path = dir.join("segment");
+        let mut file = fs::File::create(&path).expect("a file");
+        file.write_all(&(0..SIZE).map(byte_at).collect::<Vec<_>>()).expect("written");
+        file.sync_all().expect("synced");
+        advise(&file, &(0..SIZE / 2), Advice::DontNeed);
+        (in_memory(&path, 0) == Vec::from_iter(SIZE / 2 / MIB..SIZE / MIB)).then_some(path)
+    }
+
+    async fn read_in_order(path: &Path) {
+        let env = env(EnvOptions::default());
+        let file = env.disk().open(path, OpenMode::Read).await.expect("it opens");
+        let mut position = 0;
+        while position < SIZE {
+            let bytes = file.read_at(position, MIB.min(SIZE - position) as usize).await.expect("it reads");
+            assert!(bytes.iter().zip(position..).all(|(&byte, at)| byte == byte_at(at)), "from {position} on");
+            // As the log does, which reads the batch again that was cut short.
+            position += if bytes.len() as u64 == MIB { MIB - 100 } else { bytes.len() as u64 };
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_reader_brought_into_memory_is_given_back_and_what_was_there_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let Some(path) = half_cold(dir.path()) else { return };
+        read_in_order(&path).await;
+        // The last range is given back by a thread of the pool, once the file is closed.
+        let mut left = Vec::new();
+        for page in 1..200 {
+            left = in_memory(&path, page);
+            if left.len() as u64 <= SIZE / 2 / MIB {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let stays = (SIZE / 2 + AHEAD + MIB) / MIB..SIZE / MIB;
+        assert!(stays.clone().all(|mib| left.contains(&mib)), "{left:?} are in memory, and {stays:?} were before");
+        assert!(left.len() as u64 <= SIZE / 2 / MIB, "{left:?} are in memory");
+    }
 }

@@ -177,7 +177,8 @@ impl File for OpenFile {
                     Err(error) => return Err(error.into()),
                 }
             }
-            let ask_ahead = self.ahead.missed(read, position + filled as u64);
+            let told = self.nowait.load(Ordering::Relaxed);
+            let ask_ahead = self.ahead.missed(read, position + filled as u64, told);
             let file = self.file.clone();
             let rest = move || {
                 ask_ahead();
