@@ -4,6 +4,8 @@
 //!
 //! Invariant: what an event holds is the user's, when and where it is sent is the swarm's.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::record::Record;
@@ -40,6 +42,16 @@ impl Event {
         self.headers.push((name.into(), value.into()));
         self
     }
+}
+
+/// Reads a record whose value is one thing in words, a number for example: `text::<i64>` is a decoder for a source.
+///
+/// # Errors
+/// When the value is not UTF-8, or not what `T` reads.
+pub fn text<T: FromStr<Err: Display>>(record: &Record<'_>) -> Result<T, DecodeError> {
+    let text = std::str::from_utf8(record.value.unwrap_or_default())
+        .map_err(|error| DecodeError(format!("the value is no text: {error}")))?;
+    text.parse().map_err(|error| DecodeError(format!("{text:?}: {error}")))
 }
 
 /// Writes each pane as a JSON document.

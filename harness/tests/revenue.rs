@@ -1,13 +1,8 @@
 use segno::prelude::*;
 
-fn cents(payment: &Record<'_>) -> Result<i64, DecodeError> {
-    let text = payment.value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
-    text.parse().map_err(|_| DecodeError(format!("{text:?} is no amount")))
-}
-
 fn revenue(shape: &Shape) -> Result<Pipeline, PipelineError> {
     Pipeline::named("revenue-per-minute")
-        .source(shape.source("payments"), cents)
+        .source(shape.source("payments"), text::<i64>)
         .key_by_record()
         .tumbling(Millis(60_000), shape.allowed_lateness)
         .aggregate("revenue", Sum::of(|cents: &i64| *cents))
