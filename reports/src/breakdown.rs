@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FaultCount, SeedReport, Verdict};
+use crate::{FaultCount, SeedReport, SeedSet, Verdict};
 
 /// Fault kind → phase (`live`, `replay`) → how often.
 pub type FaultGrid = BTreeMap<String, BTreeMap<String, FaultCount>>;
@@ -33,6 +33,8 @@ pub struct Part {
     /// The smallest and the largest of them; both 0 when there is none.
     pub seed_first: u64,
     pub seed_last: u64,
+    #[serde(default)]
+    pub seeds: SeedSet,
     /// Wall time of the seeds, one after the other: with several processes it is more than the campaign's.
     pub seed_wall_ms: u64,
     pub virtual_ms: u64,
@@ -83,6 +85,7 @@ impl Part {
             seeds_failed: u64::from(seed.verdict >= Verdict::Violation),
             seed_first: seed.seed,
             seed_last: seed.seed,
+            seeds: SeedSet::one(seed.seed),
             seed_wall_ms: seed.wall_ms,
             virtual_ms: seed.virtual_ms,
             records_ingested: seed.records.ingested,
@@ -97,6 +100,7 @@ impl Part {
         let first = if self.seeds_run == 0 { other.seed_first } else { self.seed_first.min(other.seed_first) };
         self.seed_first = first;
         self.seed_last = self.seed_last.max(other.seed_last);
+        self.seeds.merge(&other.seeds);
         self.seeds_run += other.seeds_run;
         self.seeds_failed += other.seeds_failed;
         self.seed_wall_ms += other.seed_wall_ms;
@@ -154,6 +158,7 @@ mod tests {
         assert_eq!(left, whole);
         let part = &whole.pipelines["clickstream-minutes"];
         assert_eq!((part.seeds_run, part.seed_first, part.seed_last, part.examined["durable"]), (3, 3, 9, 9));
+        assert_eq!(part.seeds.to_string(), "3, 4, 9");
         assert_eq!(whole.tiers["race"].seed_wall_ms, 80);
         assert_eq!(whole.faults["kill"]["live"], FaultCount { injected: 6, effective: 3, visible: 3 });
     }

@@ -1,8 +1,8 @@
 //! JUnit from a campaign: what a CI server shows of it.
 //!
 //! In: a [`GateReport`]. Out: one XML document. A suite is a pipeline, a case one property of it, with the seeds that it
-//! was asked of. A property that was never asked is skipped, not passed. What concerns the campaign as a whole (that
-//! everything was tried, that a plan gives one trace) is the last suite's.
+//! were run. A property that was never asked is skipped, not passed. What concerns the campaign as a whole (that
+//! everything was tried, that a plan gives one trace, how fast it went) is the last suite's.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -65,7 +65,7 @@ fn suite(report: &GateReport, pipeline: &str, part: &Part) -> TestSuite {
         let mut case = TestCase::new(name, status);
         case.set_classname(pipeline);
         if part.seeds_run > 0 {
-            case.add_property(property("seeds", format!("{}..={}", part.seed_first, part.seed_last)));
+            case.add_property(property("seeds", &part.seeds));
         }
         case.add_property(property("asked", asked));
         add_ways_back(&mut case, &broken);
@@ -77,6 +77,14 @@ fn suite(report: &GateReport, pipeline: &str, part: &Part) -> TestSuite {
 /// What no pipeline alone can answer for.
 fn campaign(report: &GateReport) -> TestSuite {
     let mut suite = TestSuite::new("campaign");
+    let rates = [
+        ("virtual-seconds-per-wall-second", report.speed.virtual_per_wall),
+        ("seeds-per-minute", report.speed.seeds_per_minute),
+        ("records-per-second", report.speed.records_per_second),
+    ];
+    for (name, rate) in rates {
+        suite.add_property(property(name, format!("{rate:.1}")));
+    }
     let mut status = TestCaseStatus::success();
     let asked = report.shard.is_none() && report.campaign.as_ref().is_some_and(|campaign| campaign.whole);
     if !report.reasons.is_empty() {

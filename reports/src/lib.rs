@@ -22,6 +22,7 @@ pub mod run;
 #[cfg(test)]
 mod sample;
 pub mod seed;
+pub mod seeds;
 pub mod shrink;
 pub mod spread;
 pub mod story;
@@ -41,6 +42,7 @@ pub use gate::{Campaign, GateReport};
 pub use repro::ReproReport;
 pub use run::RunReport;
 pub use seed::{FaultCount, PaneCounts, RecordCounts, SeedReport, Tier};
+pub use seeds::SeedSet;
 pub use shrink::ShrinkReport;
 pub use story::Story;
 pub use sweep::SweepReport;

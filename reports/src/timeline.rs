@@ -1,7 +1,8 @@
 //! A story as lines: the timeline of all hosts in one, with what matters of it.
 //!
 //! In: a [`Story`]. Out: at most a screenful of lines in virtual time: what struck, who started again or was fenced, the
-//! events of the first difference and the commits that took them up, and what was said and committed near these.
+//! events of the first difference and the commits that took them up with the watermark that each wrote down, and what was
+//! said and committed near these.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +42,8 @@ pub fn lines(story: &Story) -> Vec<String> {
     let width = story.lanes.iter().map(|lane| lane.host.len()).max().unwrap_or(0);
     let left_out = chosen.len().saturating_sub(LINES_MAX);
     // What happened last is nearest to what broke.
-    let mut lines: Vec<String> = chosen.iter().skip(left_out).map(|index| line(all[*index], width)).collect();
+    let mut lines: Vec<String> =
+        chosen.iter().skip(left_out).map(|index| line(all[*index], watermark_at(&all, *index), width)).collect();
     if left_out > 0 {
         lines.insert(0, format!("({left_out} earlier lines: segno repro --json has all)"));
     }
@@ -73,7 +75,17 @@ fn began(span: &Span) -> Mark {
     Mark { at_ms: span.from_ms, kind: MarkKind::Fault, what, ..Mark::default() }
 }
 
-fn line((host, mark): (&str, &Mark), width: usize) -> String {
+/// The watermark that a commit wrote down.
+fn watermark_at(all: &[(&str, &Mark)], commit: usize) -> Option<i64> {
+    let (host, commit) = all[commit];
+    let same = all.iter().find(|(at, mark)| {
+        (mark.kind, mark.at_ms, *at, &mark.task) == (MarkKind::Watermark, commit.at_ms, host, &commit.task)
+    });
+    same.filter(|_| commit.kind == MarkKind::Commit)?.1.event_time_ms
+}
+
+/// A `watermark` is shown where there is one.
+fn line((host, mark): (&str, &Mark), watermark: Option<i64>, width: usize) -> String {
     let at = mark.at_ms;
     let task = mark.task.as_ref().map(|task| format!("task {task} ")).unwrap_or_default();
     let verb = match mark.kind {
@@ -82,7 +94,8 @@ fn line((host, mark): (&str, &Mark), width: usize) -> String {
         _ => "",
     };
     let time = mark.event_time_ms.map(|time| format!("  (event time {})", moment(time))).unwrap_or_default();
-    format!("{:>3}.{:03}s  {host:<width$}  {task}{verb}{}{time}", at / 1_000, at % 1_000, mark.what)
+    let watermark = watermark.map(|time| format!("  (watermark {})", moment(time))).unwrap_or_default();
+    format!("{:>3}.{:03}s  {host:<width$}  {task}{verb}{}{time}{watermark}", at / 1_000, at % 1_000, mark.what)
 }
 
 #[cfg(test)]
@@ -105,6 +118,11 @@ mod tests {
             commit(1_500, 40, "0-2 v1"),
             commit(9_000, 42, "0-2 v1"),
             commit(20_000, 44, "0-2 v1"),
+            Mark {
+                task: Some("0-2 v2".to_owned()),
+                event_time_ms: Some(1_767_225_612_000),
+                ..mark(30_000, MarkKind::Watermark, "watermark")
+            },
             commit(30_000, 90, "0-2 v2"),
         ];
         story.lane("broker").marks =
@@ -131,7 +149,7 @@ mod tests {
                 "  8.900s  broker    raw[2]@41 acknowledged",
                 "  8.950s  broker    lost-reply",
                 "  9.000s  worker-1  task 0-2 v1 commits to offset 42",
-                " 30.000s  worker-1  task 0-2 v2 commits to offset 90",
+                " 30.000s  worker-1  task 0-2 v2 commits to offset 90  (watermark 2026-01-01 00:00:12.000)",
             ]
         );
     }
