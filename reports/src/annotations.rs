@@ -7,9 +7,10 @@ use crate::{GateReport, Verdict};
 /// GitHub shows ten of a kind for a step.
 pub const MOST: usize = 10;
 
-/// An error for each violation, then a warning for each reason; the tenth line counts what is left out.
+/// An error for each failure, then a warning for each reason; the tenth line counts what is left out.
 pub fn lines(report: &GateReport) -> Vec<String> {
-    let errors = report.violations.iter().map(|violation| {
+    let failures = report.violations.iter().filter(|violation| !violation.consequence);
+    let errors = failures.map(|violation| {
         let title = format!("{} in {}", violation.property, violation.pipeline);
         let back = if violation.reproduce.is_empty() {
             String::new()

@@ -223,6 +223,23 @@ impl GateReport {
         self.verdict = self.verdict.max(shard.verdict);
     }
 
+    /// The violations that are told in full where there is room for `most`, and words for the others, if there are any.
+    pub fn told(&self, most: usize) -> (Vec<&Violation>, Option<String>) {
+        let (failures, consequences): (Vec<&Violation>, Vec<&Violation>) =
+            self.violations.iter().partition(|violation| !violation.consequence);
+        let told: Vec<&Violation> = failures.iter().copied().take(most).collect();
+        let more = (failures.len() - told.len(), consequences.len());
+        let failures = crate::text::plural(more.0, "more failure");
+        let of_theirs = crate::text::plural(more.1, "consequence");
+        let others = match more {
+            (0, 0) => None,
+            (_, 0) => Some(failures),
+            (0, _) => Some(format!("{of_theirs} of these")),
+            _ => Some(format!("{failures} and {of_theirs}")),
+        };
+        (told, others)
+    }
+
     /// Nothing was selected: no seed was asked, no plan of the corpus ran, and nothing else is to be said.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::text::{capital, count, duration, gate_sentence, moment, pipelines, rounded, sides};
+use crate::text::{capital, count, duration, gate_sentence, moment, pipelines, rounded, sides, some_of};
 use crate::{GateReport, Verdict, Violation};
 
 /// Violations told in full; the others are counted.
@@ -31,11 +31,12 @@ fn write(page: &mut String, report: &GateReport, next: &str) -> std::fmt::Result
     if !report.reasons.is_empty() {
         page.push('\n');
     }
-    for violation in report.violations.iter().take(VIOLATIONS_SHOWN) {
+    let (told, others) = report.told(VIOLATIONS_SHOWN);
+    for violation in told {
         tell(page, violation)?;
     }
-    if report.violations.len() > VIOLATIONS_SHOWN {
-        writeln!(page, "And {} more violations, in `run.json`.\n", report.violations.len() - VIOLATIONS_SHOWN)?;
+    if let Some(others) = others {
+        writeln!(page, "And {others}, in `run.json`.\n")?;
     }
     figures(page, report)?;
     faults(page, report)?;
@@ -50,6 +51,9 @@ fn tell(page: &mut String, violation: &Violation) -> std::fmt::Result {
     writeln!(page, "{}\n", escape(&violation.message))?;
     if violation.seeds.len() > 1 {
         writeln!(page, "{} seeds broke alike; this one is the fastest.\n", count(violation.seeds.len() as u64))?;
+    }
+    if !violation.also.is_empty() {
+        writeln!(page, "{} also broke {}.\n", capital(some_of(&violation.seeds)), violation.also.join(", "))?;
     }
     if let Some(difference) = &violation.first_difference {
         let rows = match difference.rows_different {

@@ -26,14 +26,13 @@ pub fn gate(report: &GateReport, next: &str) -> String {
         writeln!(text, "  - {reason}").expect("a string takes everything");
     }
     // What broke comes first: the figures below it fill more than a screen.
-    for violation in report.violations.iter().take(VIOLATIONS_SHOWN) {
+    let (told, others) = report.told(VIOLATIONS_SHOWN);
+    for violation in told {
         text.push('\n');
         text.push_str(&story(violation));
     }
-    if report.violations.len() > VIOLATIONS_SHOWN {
-        let more = report.violations.len() - VIOLATIONS_SHOWN;
-        writeln!(text, "\nand {more} more violations, in {}/run.json", report.run_dir)
-            .expect("a string takes everything");
+    if let Some(others) = others {
+        writeln!(text, "\nand {others}, in {}/run.json", report.run_dir).expect("a string takes everything");
     }
     let mut line = |body: std::fmt::Arguments<'_>| {
         text.write_fmt(body).expect("a string takes everything");
@@ -247,6 +246,9 @@ pub fn story(violation: &Violation) -> String {
         let seeds = plural(others.len(), "other seed");
         line(format_args!("  the fastest of its kind; so failed {seeds}: {}{more}", shown.join(", ")));
     }
+    if !violation.also.is_empty() {
+        line(format_args!("  {} also broke: {}", some_of(&violation.seeds), violation.also.join(", ")));
+    }
     if !violation.reproduce.is_empty() {
         line(format_args!("reproduce: {}", violation.reproduce));
     }
@@ -254,6 +256,11 @@ pub fn story(violation: &Violation) -> String {
         line(format_args!("shrunk:    {command}"));
     }
     text
+}
+
+/// Who broke what a failure has besides.
+pub(crate) fn some_of(seeds: &[u64]) -> &'static str {
+    if seeds.len() > 1 { "some of them" } else { "it" }
 }
 
 /// How a source record stood to its own partition's watermark.

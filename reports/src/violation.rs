@@ -48,6 +48,13 @@ pub struct Violation {
     /// Equal for what is taken to be one failure; a report keeps one violation of each, that of the fastest seed.
     #[serde(default)]
     pub fingerprint: String,
+    /// Every seed that shows it broke something else first, in the order of causes; where there is room for few, these are
+    /// left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub consequence: bool,
+    /// What the seeds of this failure broke besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// Every seed with this fingerprint, this one included.
     #[serde(default)]
     pub seeds: Vec<u64>,
@@ -78,11 +85,20 @@ impl Violation {
         })
     }
 
-    /// What is one failure in a report: of rows that differ also how, and on which side. Two bugs may break one property of
-    /// one pipeline, and each is to leave its plan.
+    /// What is one failure in a report. Of rows that differ, also how, and on which side: two bugs may break one property of
+    /// one pipeline, and each is to leave its plan. Of a message only how it begins: what follows its first name or number
+    /// tells one torn byte from the next, and not one bug from another.
     pub fn group(&self) -> String {
         let fingerprint = self.fingerprint();
-        let Some(first) = &self.first_difference else { return fingerprint };
+        let Some(first) = &self.first_difference else {
+            let shape = shape(&self.message);
+            return match shape.split_once('#') {
+                Some((beginning, _)) if !beginning.is_empty() => {
+                    format!("{} {} {}", self.property, self.pipeline, beginning.trim_end())
+                }
+                _ => fingerprint,
+            };
+        };
         let (live, replay, expected) = (first.live.as_ref(), first.replay.as_ref(), first.expected.as_ref());
         let how = match self.property.as_str() {
             "equals-expected" => kind("live", live, expected).or_else(|| kind("replay", replay, expected)),
@@ -221,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_missing_one_too_many_and_one_with_other_fields_are_three_groups_of_one_fingerprint() {
+    fn rows_are_grouped_by_how_they_differ_and_messages_by_how_they_begin() {
         let row = |count: i64| Some(Row::from([("count".to_owned(), count.into())]));
         let broken = |property: &str, live: Option<Row>, replay: Option<Row>, expected: Option<Row>| {
             let first_difference = Some(FirstDifference { live, replay, expected, ..FirstDifference::default() });
@@ -247,6 +263,16 @@ mod tests {
             groups(&against_the_answer),
             [said("missing in live"), said("different in replay"), said("extra in live")]
         );
+        let grouped = |message: &str| {
+            let named = Violation { property: "durable".into(), pipeline: "p".into(), ..Violation::default() };
+            Violation { message: message.into(), ..named }.group()
+        };
+        let torn = "after the kill at 1.200s raw[2] ends at offset 7, and send 12 said 9";
+        let garbled = "after the kill at 0.007s raw[0] no longer holds send 3, acknowledged at offset 9";
+        assert_eq!(grouped(torn), "durable p after the kill at");
+        assert_eq!(grouped(torn), grouped(garbled));
+        assert_ne!(grouped("panicked at engine/src/a.rs:1:2: no"), grouped("panicked at engine/src/b.rs:1:2: no"));
+        assert_eq!(grouped("raw[2] is gone"), "durable p # is gone");
         let without_rows = Violation { property: "durable".into(), message: "x".into(), ..Violation::default() };
         assert_eq!(without_rows.group(), without_rows.fingerprint());
     }

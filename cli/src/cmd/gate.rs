@@ -65,7 +65,8 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = units::at_least_one)]
     until_failures: Option<NonZeroUsize>,
 
-    /// Run the I-th of N equal parts of the seeds; --merge puts the parts together
+    /// Run the I-th of N equal parts of the corpus and of the seeds; --merge puts the parts together. With more parts than
+    /// seeds, a part may hold plans of the corpus alone, and passes with them
     #[arg(long, value_name = "I/N", value_parser = units::shard)]
     shard: Option<(usize, usize)>,
 

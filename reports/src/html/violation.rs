@@ -11,7 +11,7 @@ use crate::story::Shrunk;
 use crate::text::{count, duration, moment};
 use crate::{FirstDifference, Row, Story, Violation};
 
-/// Runs told in full; the violations of the others are a line each.
+/// Runs told in full; the violations of the others, and of those that show consequences alone, are a line each.
 const TOLD: usize = 20;
 
 /// The violations of one run: their past is the same.
@@ -41,12 +41,16 @@ pub fn all(html: &mut String, page: &Page<'_>) -> Result {
         return Ok(());
     }
     writeln!(html, "<section class=\"violations\">\n<h2>What broke</h2>")?;
-    for run in runs.iter().take(TOLD) {
+    // Failures come before consequences, so their runs do, too.
+    let failed = runs.iter().take_while(|run| !run.violations[0].consequence).count();
+    let (told, others) = runs.split_at(failed.min(TOLD));
+    for run in told {
         article(html, page, run)?;
     }
-    if runs.len() > TOLD {
-        writeln!(html, "<h3>And in {} more runs</h3>\n<ul class=\"more\">", count((runs.len() - TOLD) as u64))?;
-        for violation in runs[TOLD..].iter().flat_map(|run| &run.violations) {
+    if !others.is_empty() {
+        let runs = if others.len() == 1 { "run" } else { "runs" };
+        writeln!(html, "<h3>And in {} more {runs}</h3>\n<ul class=\"more\">", count(others.len() as u64))?;
+        for violation in others.iter().flat_map(|run| &run.violations) {
             writeln!(
                 html,
                 "<li><b>{}</b> {} {}: {} <code class=\"command\">{}</code></li>",
@@ -74,6 +78,12 @@ fn article(html: &mut String, page: &Page<'_>, run: &Broken<'_>) -> Result {
     )?;
     let seeds = run.violations.iter().flat_map(|violation| violation.seeds.iter().copied());
     alike(html, &seeds.filter(|seed| *seed != first.seed).collect())?;
+    let shown: BTreeSet<&str> = run.violations.iter().map(|violation| violation.property.as_str()).collect();
+    let also: Vec<&str> = first.also.iter().map(String::as_str).filter(|property| !shown.contains(property)).collect();
+    if !also.is_empty() {
+        let who = if first.seeds.len() > 1 { "Some of these seeds" } else { "It" };
+        writeln!(html, "<p class=\"alike\">{who} also broke {}.</p>", also.join(", "))?;
+    }
     for (index, violation) in run.violations.iter().enumerate() {
         let before = index.checked_sub(1).map(|before| run.violations[before].property.as_str());
         if before != Some(violation.property.as_str()) {

@@ -1,11 +1,14 @@
 //! What failed, grouped: one violation per group, that of the seed which shows it fastest.
 //!
 //! In: seeds as they end, in any order. Out: a violation per group with all of the group's seeds, and its plan as a file.
+//! One bug breaks many properties at once. What a seed broke first, in the order of the checks, is taken for its failure,
+//! and a group that is no seed's failure for a consequence of those that are.
 //!
 //! Invariant: what is kept is a function of the seeds, not of the order in which they ended.
 
 #![expect(clippy::disallowed_methods, reason = "the campaign is above the engine: it writes plans as files")]
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
@@ -18,8 +21,8 @@ use crate::checks::{self, deterministic};
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     groups: BTreeMap<String, Group>,
-    /// (pipeline, seed)
-    failed: BTreeSet<(String, u64)>,
+    /// By pipeline and seed: rank and group of what it broke first.
+    failed: BTreeMap<(String, u64), (usize, String)>,
 }
 
 #[derive(Debug)]
@@ -37,16 +40,20 @@ impl Failures {
         self.failed.len()
     }
 
-    /// How many different failures there are.
-    pub fn groups(&self) -> usize {
-        self.groups.len()
+    /// How many different failures there are; their consequences are none.
+    pub fn different(&self) -> usize {
+        self.causes().len()
+    }
+
+    /// The groups that are some seed's failure.
+    fn causes(&self) -> BTreeSet<&str> {
+        self.failed.values().map(|(_, group)| group.as_str()).collect()
     }
 
     /// Takes what a seed's run found.
     pub fn add(&mut self, seed: &SeedReport, mut violation: Violation) {
         violation.fingerprint = violation.group();
         violation.steps = seed.steps;
-        self.failed.insert((seed.pipeline.clone(), seed.seed));
         let seeds = if violation.seeds.is_empty() { vec![seed.seed] } else { violation.seeds.clone() };
         self.join(violation, seed.plan.clone(), seed.story.clone(), &seeds);
     }
@@ -58,11 +65,17 @@ impl Failures {
             violation.fingerprint = violation.group();
         }
         let seeds = if violation.seeds.is_empty() { vec![violation.seed] } else { violation.seeds.clone() };
-        self.failed.extend(seeds.iter().map(|seed| (violation.pipeline.clone(), *seed)));
         self.join(violation, None, None, &seeds);
     }
 
     fn join(&mut self, violation: Violation, plan: Option<String>, story: Option<Box<Story>>, seeds: &[u64]) {
+        let group = (rank(&violation), violation.fingerprint.clone());
+        for seed in seeds {
+            let first = self.failed.entry((violation.pipeline.clone(), *seed)).or_insert_with(|| group.clone());
+            if group < *first {
+                first.clone_from(&group);
+            }
+        }
         match self.groups.get_mut(&violation.fingerprint) {
             None => {
                 let seeds = seeds.iter().copied().collect();
@@ -78,14 +91,28 @@ impl Failures {
         }
     }
 
-    /// One violation per group, those that name a cause before its consequences.
+    /// One violation per group: failures before their consequences, and among either causes first.
     pub fn finish(self) -> Vec<Violation> {
-        let mut kept: Vec<Violation> = self
-            .groups
-            .into_values()
-            .map(|group| Violation { seeds: group.seeds.into_iter().collect(), ..group.violation })
-            .collect();
-        kept.sort_by(|a, b| (rank(a), &a.pipeline, a.seed).cmp(&(rank(b), &b.pipeline, b.seed)));
+        let causes = self.causes();
+        let also = |of: &Group| {
+            let besides = self.groups.values().filter(|other| {
+                let (one, two) = (&of.violation, &other.violation);
+                one.property != two.property && one.pipeline == two.pipeline && !of.seeds.is_disjoint(&other.seeds)
+            });
+            let mut besides: Vec<&Violation> = besides.map(|other| &other.violation).collect();
+            besides.sort_by_key(|violation| rank(violation));
+            besides.dedup_by_key(|violation| &violation.property);
+            besides.into_iter().map(|violation| violation.property.clone()).collect()
+        };
+        let mut kept: Vec<Violation> = Vec::new();
+        for (name, group) in &self.groups {
+            let consequence = !causes.contains(name.as_str());
+            let also = if consequence { Vec::new() } else { also(group) };
+            let seeds = group.seeds.iter().copied().collect();
+            kept.push(Violation { seeds, consequence, also, ..group.violation.clone() });
+        }
+        let place = |of: &Violation| (of.consequence, rank(of), of.pipeline.clone(), Reverse(of.seeds.len()), of.seed);
+        kept.sort_by_cached_key(place);
         kept
     }
 
@@ -181,6 +208,33 @@ mod tests {
     }
 
     #[test]
+    fn what_every_seed_broke_after_something_else_is_a_consequence() {
+        let mut failures = Failures::default();
+        for (property, number) in [
+            ("durable", 1),
+            ("single-cut", 1),
+            ("replay-equals-live", 1),
+            ("durable", 2),
+            ("single-cut", 2),
+            ("replay-equals-live", 3),
+        ] {
+            failures.add(&seed(number, 10), violation(property, number));
+        }
+        assert_eq!((failures.seeds(), failures.different()), (3, 2));
+        let kept = failures.finish();
+        let told: Vec<_> =
+            kept.iter().map(|kept| (kept.property.as_str(), kept.consequence, kept.also.join(" "))).collect();
+        assert_eq!(
+            told,
+            [
+                ("durable", false, "single-cut replay-equals-live".to_owned()),
+                ("replay-equals-live", false, "durable single-cut".to_owned()),
+                ("single-cut", true, String::new()),
+            ]
+        );
+    }
+
+    #[test]
     fn only_what_is_kept_leaves_a_plan() {
         let dir = tempfile::tempdir().unwrap();
         let mut failures = Failures::default();
@@ -188,7 +242,7 @@ mod tests {
             failures.add(&seed(number, steps), violation("durable", number));
         }
         failures.write_plans(dir.path(), None).unwrap();
-        assert_eq!((failures.seeds(), failures.groups()), (3, 1));
+        assert_eq!((failures.seeds(), failures.different()), (3, 1));
         let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(files, ["3.plan.toml"]);
         let kept = failures.finish();

@@ -262,7 +262,7 @@ impl<'a> Whole<'a> {
     }
 
     fn progress(&self, elapsed: Duration) -> Progress {
-        let (failed, failures) = (self.failures.seeds(), self.failures.groups());
+        let (failed, failures) = (self.failures.seeds(), self.failures.different());
         Progress { done: self.done, total: self.total, failed, failures, elapsed }
     }
 
