@@ -47,10 +47,10 @@ impl Event {
 /// Reads a record whose value is one thing in words, a number for example: `text::<i64>` is a decoder for a source.
 ///
 /// # Errors
-/// When the value is not UTF-8, or not what `T` reads.
+/// When there is no value, when it is not UTF-8, or not what `T` reads.
 pub fn text<T: FromStr<Err: Display>>(record: &Record<'_>) -> Result<T, DecodeError> {
-    let text = std::str::from_utf8(record.value.unwrap_or_default())
-        .map_err(|error| DecodeError(format!("the value is no text: {error}")))?;
+    let value = record.value.ok_or_else(|| DecodeError("the record has no value".to_owned()))?;
+    let text = std::str::from_utf8(value).map_err(|error| DecodeError(format!("the value is no text: {error}")))?;
     text.parse().map_err(|error| DecodeError(format!("{text:?}: {error}")))
 }
 

@@ -1,7 +1,7 @@
 //! JUnit from a campaign: what a CI server shows of it.
 //!
-//! In: a [`GateReport`]. Out: one XML document. A suite is a pipeline, a case one property of it, with the seeds that it
-//! were run. A property that was never asked is skipped, not passed. What concerns the campaign as a whole (that
+//! In: a [`GateReport`]. Out: one XML document. A suite is a pipeline, a case one property of it, with the pipeline's
+//! seeds. A property that was never asked is skipped, not passed. What concerns the campaign as a whole (that
 //! everything was tried, that a plan gives one trace, how fast it went) is the last suite's.
 
 use std::collections::BTreeSet;

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// Fewer seeds than this at equal distances are written one by one.
 const RANGE_MIN: usize = 3;
 
+/// A range of more seeds is no campaign's.
+const SEEDS_MAX: u64 = 100_000_000;
+
 /// Which seeds ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -59,8 +62,13 @@ impl FromStr for SeedSet {
         for part in text.split(", ").filter(|part| !part.is_empty()) {
             let (range, step) = part.split_once(" step ").unwrap_or((part, "1"));
             let (first, last) = range.split_once("..=").unwrap_or((range, range));
+            let (first, last) = (number(first)?, number(last)?);
             let step = usize::try_from(number(step)?).ok().filter(|step| *step > 0).ok_or_else(wrong)?;
-            seeds.extend((number(first)?..=number(last)?).step_by(step));
+            // Nobody runs more; a document that is wrong must not fill memory.
+            if first > last || (last - first) / step as u64 > SEEDS_MAX {
+                return Err(wrong());
+            }
+            seeds.extend((first..=last).step_by(step));
         }
         Ok(SeedSet(seeds))
     }
@@ -110,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_is_no_set_is_refused() {
-        for text in ["x", "1..=", "1..=9 step 0", "-1", "1,2"] {
+        for text in ["x", "1..=", "1..=9 step 0", "-1", "1,2", "9..=1", "0..=18446744073709551615"] {
             assert!(text.parse::<SeedSet>().is_err_and(|error| error.contains(text)), "{text}");
         }
     }

@@ -48,11 +48,11 @@ pub struct Violation {
     /// Equal for what is taken to be one failure; a report keeps one violation of each, that of the fastest seed.
     #[serde(default)]
     pub fingerprint: String,
-    /// Every seed that shows it broke something else first, in the order of causes; where there is room for few, these are
-    /// left out.
+    /// The seed that is kept broke something else before it, in the order of causes, and so did each that shows it; where
+    /// there is room for few, these are left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub consequence: bool,
-    /// What the seeds of this failure broke besides.
+    /// The consequences that show in some of this failure's seeds, as properties.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<String>,
     /// Every seed with this fingerprint, this one included.
@@ -86,18 +86,12 @@ impl Violation {
     }
 
     /// What is one failure in a report. Of rows that differ, also how, and on which side: two bugs may break one property of
-    /// one pipeline, and each is to leave its plan. Of a message only how it begins: what follows its first name or number
-    /// tells one torn byte from the next, and not one bug from another.
+    /// one pipeline, and each is to leave its plan. Of a panic, where it was. Of a message its first words, without names and
+    /// numbers: the rest tells one torn byte from the next.
     pub fn group(&self) -> String {
         let fingerprint = self.fingerprint();
         let Some(first) = &self.first_difference else {
-            let shape = shape(&self.message);
-            return match shape.split_once('#') {
-                Some((beginning, _)) if !beginning.is_empty() => {
-                    format!("{} {} {}", self.property, self.pipeline, beginning.trim_end())
-                }
-                _ => fingerprint,
-            };
+            return format!("{} {} {}", self.property, self.pipeline, beginning(&self.message));
         };
         let (live, replay, expected) = (first.live.as_ref(), first.replay.as_ref(), first.expected.as_ref());
         let how = match self.property.as_str() {
@@ -131,6 +125,19 @@ fn kind(side: &str, found: Option<&Row>, due: Option<&Row>) -> Option<String> {
         _ => return None,
     };
     Some(format!("{kind} in {side}"))
+}
+
+/// How a message begins: the place of a panic, or the first words that are no name and no number.
+fn beginning(message: &str) -> String {
+    const WORDS: usize = 10;
+    if let Some(panic) = message.strip_prefix("panicked at ") {
+        // path:line:column: what was said
+        let place = panic.split(": ").next().unwrap_or_default();
+        return format!("panicked at {}", place.rsplit_once(':').map_or(place, |(line, _column)| line));
+    }
+    let shape = shape(message);
+    let words = shape.split_whitespace().filter(|word| !word.contains('#'));
+    words.take(WORDS).collect::<Vec<_>>().join(" ")
 }
 
 /// The first clause of a message, with `#` for every word that has a digit in it.
@@ -269,11 +276,20 @@ mod tests {
         };
         let torn = "after the kill at 1.200s raw[2] ends at offset 7, and send 12 said 9";
         let garbled = "after the kill at 0.007s raw[0] no longer holds send 3, acknowledged at offset 9";
-        assert_eq!(grouped(torn), "durable p after the kill at");
-        assert_eq!(grouped(torn), grouped(garbled));
-        assert_ne!(grouped("panicked at engine/src/a.rs:1:2: no"), grouped("panicked at engine/src/b.rs:1:2: no"));
-        assert_eq!(grouped("raw[2] is gone"), "durable p # is gone");
+        let elsewhere = "after the kill at 0.007s raw[0] ends at offset 3, and the high watermark that ReadCommitted-1 was told said 9";
+        assert_eq!(grouped(torn), "durable p after the kill at ends at offset and send said");
+        assert_ne!(grouped(torn), grouped(garbled));
+        assert_ne!(grouped(torn), grouped(elsewhere));
+        let cannot = |why: &str| grouped(&format!("task 0-1 of version 1 cannot go on: {why}"));
+        assert_ne!(
+            cannot("raw[1]: offset 7 is needed and the log ends at 3"),
+            cannot("list offsets of raw[1]: no topic")
+        );
+        assert_eq!(grouped("panicked at a/src/x.rs:10:2: no: 7"), "durable p panicked at a/src/x.rs:10");
+        assert_eq!(grouped("panicked at a/src/x.rs:10:9: yes"), grouped("panicked at a/src/x.rs:10:2: no: 7"));
+        assert_ne!(grouped("panicked at a/src/x.rs:11:2: no"), grouped("panicked at a/src/x.rs:10:2: no"));
+        assert_eq!(grouped("raw[2] is gone"), "durable p is gone");
         let without_rows = Violation { property: "durable".into(), message: "x".into(), ..Violation::default() };
-        assert_eq!(without_rows.group(), without_rows.fingerprint());
+        assert_eq!(without_rows.group(), "durable  x");
     }
 }

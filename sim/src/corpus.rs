@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "the corpus is above the engine: it holds processes, and writes plans")]
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use reports::{SeedReport, Violation, timeline};
 
-use crate::checks::deterministic;
+use crate::checks::{self, deterministic};
 use crate::plan::{Plan, PlanError};
 use crate::shrink::{self, Settings};
 
@@ -146,8 +147,17 @@ pub fn violations(
             std::fs::write(&path, serde_json::to_string(&story)?)?;
             story_file = path.display().to_string();
         }
-        for violation in &seed.violations {
+        let mut broken = seed.violations.clone();
+        checks::mark_consequences(&mut broken);
+        let also = |of: &Violation| {
+            let theirs = broken.iter().filter(|other| !of.consequence && other.consequence);
+            let theirs: BTreeSet<&str> = theirs.map(|other| other.property.as_str()).collect();
+            theirs.into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        for violation in &broken {
             found.push(Violation {
+                also: also(violation),
+                fingerprint: violation.group(),
                 past: entry.name.to_string(),
                 plan: plan.clone(),
                 reproduce: reproduce.clone(),

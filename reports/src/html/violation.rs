@@ -76,12 +76,15 @@ fn article(html: &mut String, page: &Page<'_>, run: &Broken<'_>) -> Result {
         Text(&first.pipeline),
         Text(&first.run())
     )?;
-    let seeds = run.violations.iter().flat_map(|violation| violation.seeds.iter().copied());
-    alike(html, &seeds.filter(|seed| *seed != first.seed).collect())?;
+    let failures = || run.violations.iter().filter(|violation| !violation.consequence);
+    let seeds = failures().flat_map(|violation| violation.seeds.iter().copied());
+    let alike_seeds: BTreeSet<u64> = seeds.filter(|seed| *seed != first.seed).collect();
+    alike(html, &alike_seeds)?;
     let shown: BTreeSet<&str> = run.violations.iter().map(|violation| violation.property.as_str()).collect();
-    let also: Vec<&str> = first.also.iter().map(String::as_str).filter(|property| !shown.contains(property)).collect();
+    let also: BTreeSet<&str> = failures().flat_map(|violation| violation.also.iter().map(String::as_str)).collect();
+    let also: Vec<&str> = also.difference(&shown).copied().collect();
     if !also.is_empty() {
-        let who = if first.seeds.len() > 1 { "Some of these seeds" } else { "It" };
+        let who = if alike_seeds.is_empty() { "It" } else { "Some of these seeds" };
         writeln!(html, "<p class=\"alike\">{who} also broke {}.</p>", also.join(", "))?;
     }
     for (index, violation) in run.violations.iter().enumerate() {

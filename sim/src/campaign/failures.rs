@@ -1,8 +1,8 @@
 //! What failed, grouped: one violation per group, that of the seed which shows it fastest.
 //!
 //! In: seeds as they end, in any order. Out: a violation per group with all of the group's seeds, and its plan as a file.
-//! One bug breaks many properties at once. What a seed broke first, in the order of the checks, is taken for its failure,
-//! and a group that is no seed's failure for a consequence of those that are.
+//! One bug breaks many properties at once. What a seed broke first, in the order of the checks, is its failure, and the
+//! rest a consequence; a group is a consequence if it is one in each of its seeds.
 //!
 //! Invariant: what is kept is a function of the seeds, not of the order in which they ended.
 
@@ -15,14 +15,14 @@ use std::path::Path;
 
 use reports::{SeedReport, Story, Tier, Violation};
 
-use crate::checks::{self, deterministic};
+use crate::checks;
 
 /// The failures of a campaign.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     groups: BTreeMap<String, Group>,
-    /// By pipeline and seed: rank and group of what it broke first.
-    failed: BTreeMap<(String, u64), (usize, String)>,
+    /// (pipeline, seed)
+    failed: BTreeSet<(String, u64)>,
 }
 
 #[derive(Debug)]
@@ -42,20 +42,17 @@ impl Failures {
 
     /// How many different failures there are; their consequences are none.
     pub fn different(&self) -> usize {
-        self.causes().len()
-    }
-
-    /// The groups that are some seed's failure.
-    fn causes(&self) -> BTreeSet<&str> {
-        self.failed.values().map(|(_, group)| group.as_str()).collect()
+        self.groups.values().filter(|group| !group.violation.consequence).count()
     }
 
     /// Takes what a seed's run found.
-    pub fn add(&mut self, seed: &SeedReport, mut violation: Violation) {
-        violation.fingerprint = violation.group();
-        violation.steps = seed.steps;
-        let seeds = if violation.seeds.is_empty() { vec![seed.seed] } else { violation.seeds.clone() };
-        self.join(violation, seed.plan.clone(), seed.story.clone(), &seeds);
+    pub fn add(&mut self, seed: &SeedReport, mut found: Vec<Violation>) {
+        checks::mark_consequences(&mut found);
+        for mut violation in found {
+            violation.fingerprint = violation.group();
+            violation.steps = seed.steps;
+            self.join(violation, seed.plan.clone(), seed.story.clone(), &[seed.seed]);
+        }
     }
 
     /// Takes a violation that another campaign has grouped.
@@ -69,13 +66,7 @@ impl Failures {
     }
 
     fn join(&mut self, violation: Violation, plan: Option<String>, story: Option<Box<Story>>, seeds: &[u64]) {
-        let group = (rank(&violation), violation.fingerprint.clone());
-        for seed in seeds {
-            let first = self.failed.entry((violation.pipeline.clone(), *seed)).or_insert_with(|| group.clone());
-            if group < *first {
-                first.clone_from(&group);
-            }
-        }
+        self.failed.extend(seeds.iter().map(|seed| (violation.pipeline.clone(), *seed)));
         match self.groups.get_mut(&violation.fingerprint) {
             None => {
                 let seeds = seeds.iter().copied().collect();
@@ -91,28 +82,29 @@ impl Failures {
         }
     }
 
-    /// One violation per group: failures before their consequences, and among either causes first.
+    /// One violation per group: failures before consequences, and among either causes first.
     pub fn finish(self) -> Vec<Violation> {
-        let causes = self.causes();
         let also = |of: &Group| {
-            let besides = self.groups.values().filter(|other| {
-                let (one, two) = (&of.violation, &other.violation);
-                one.property != two.property && one.pipeline == two.pipeline && !of.seeds.is_disjoint(&other.seeds)
+            let theirs = self.groups.values().filter(|other| {
+                other.violation.consequence
+                    && other.violation.pipeline == of.violation.pipeline
+                    && other.violation.property != of.violation.property
+                    && !of.seeds.is_disjoint(&other.seeds)
             });
-            let mut besides: Vec<&Violation> = besides.map(|other| &other.violation).collect();
-            besides.sort_by_key(|violation| rank(violation));
-            besides.dedup_by_key(|violation| &violation.property);
-            besides.into_iter().map(|violation| violation.property.clone()).collect()
+            let mut theirs: Vec<&str> = theirs.map(|other| other.violation.property.as_str()).collect();
+            theirs.sort_by_key(|property| checks::rank(property));
+            theirs.dedup();
+            theirs.into_iter().map(str::to_owned).collect()
         };
         let mut kept: Vec<Violation> = Vec::new();
-        for (name, group) in &self.groups {
-            let consequence = !causes.contains(name.as_str());
-            let also = if consequence { Vec::new() } else { also(group) };
+        for group in self.groups.values() {
+            let also = if group.violation.consequence { Vec::new() } else { also(group) };
             let seeds = group.seeds.iter().copied().collect();
-            kept.push(Violation { seeds, consequence, also, ..group.violation.clone() });
+            kept.push(Violation { seeds, also, ..group.violation.clone() });
         }
-        let place = |of: &Violation| (of.consequence, rank(of), of.pipeline.clone(), Reverse(of.seeds.len()), of.seed);
-        kept.sort_by_cached_key(place);
+        kept.sort_by_cached_key(|of| {
+            (of.consequence, checks::rank(&of.property), of.pipeline.clone(), Reverse(of.seeds.len()), of.seed)
+        });
         kept
     }
 
@@ -140,20 +132,10 @@ impl Failures {
     }
 }
 
-/// The order in which seeds of a group are preferred.
-fn fastest(violation: &Violation) -> (u64, u64) {
+/// The order in which seeds of a group are preferred: those first of which it is the failure.
+fn fastest(violation: &Violation) -> (bool, u64, u64) {
     // A run that did not end by itself has no steps, and is the slowest of all.
-    (if violation.steps == 0 { u64::MAX } else { violation.steps }, violation.seed)
-}
-
-/// Two traces of one plan make everything else doubtful; then as the checks are listed: causes before consequences.
-fn rank(violation: &Violation) -> usize {
-    if violation.property == deterministic::NAME {
-        return 0;
-    }
-    let place = checks::ALL.iter().position(|check| check.name == violation.property);
-    // What no check says, a panic for one, comes before what follows from it.
-    place.map_or(1, |place| place + 2)
+    (violation.consequence, if violation.steps == 0 { u64::MAX } else { violation.steps }, violation.seed)
 }
 
 #[cfg(test)]
@@ -184,7 +166,7 @@ mod tests {
         ) {
             let mut failures = Failures::default();
             for index in order {
-                failures.add(&seed(index as u64, steps[index]), violation("durable", index as u64));
+                failures.add(&seed(index as u64, steps[index]), vec![violation("durable", index as u64)]);
             }
             let kept = failures.finish();
             prop_assert_eq!(kept.len(), 1);
@@ -198,38 +180,40 @@ mod tests {
     #[test]
     fn causes_come_before_consequences_and_a_run_without_an_end_is_the_slowest() {
         let mut failures = Failures::default();
-        for property in ["replay-equals-live", "lost-write", "no-panic", "deterministic"] {
-            failures.add(&seed(1, 0), violation(property, 1));
+        for (number, property) in [(1, "replay-equals-live"), (2, "lost-write"), (3, "no-panic"), (4, "deterministic")]
+        {
+            failures.add(&seed(number, 0), vec![violation(property, number)]);
         }
-        failures.add(&seed(9, 1_000), violation("no-panic", 9));
+        failures.add(&seed(9, 1_000), vec![violation("no-panic", 9)]);
         let kept = failures.finish();
         let names: Vec<(&str, u64)> = kept.iter().map(|kept| (kept.property.as_str(), kept.seed)).collect();
-        assert_eq!(names, [("deterministic", 1), ("no-panic", 9), ("lost-write", 1), ("replay-equals-live", 1)]);
+        assert_eq!(names, [("deterministic", 4), ("no-panic", 9), ("lost-write", 2), ("replay-equals-live", 1)]);
     }
 
     #[test]
     fn what_every_seed_broke_after_something_else_is_a_consequence() {
         let mut failures = Failures::default();
-        for (property, number) in [
-            ("durable", 1),
-            ("single-cut", 1),
-            ("replay-equals-live", 1),
-            ("durable", 2),
-            ("single-cut", 2),
-            ("replay-equals-live", 3),
+        for (number, broken) in [
+            (1, &["single-cut", "durable", "replay-equals-live"][..]),
+            (2, &["durable", "single-cut", "deterministic"]),
+            (3, &["replay-equals-live"]),
         ] {
-            failures.add(&seed(number, 10), violation(property, number));
+            failures.add(&seed(number, 10), broken.iter().map(|property| violation(property, number)).collect());
         }
-        assert_eq!((failures.seeds(), failures.different()), (3, 2));
+        assert_eq!((failures.seeds(), failures.different()), (3, 3));
         let kept = failures.finish();
-        let told: Vec<_> =
-            kept.iter().map(|kept| (kept.property.as_str(), kept.consequence, kept.also.join(" "))).collect();
+        let told: Vec<_> = kept
+            .iter()
+            .map(|kept| (kept.property.as_str(), kept.seed, kept.consequence, kept.also.join(" ")))
+            .collect();
         assert_eq!(
             told,
             [
-                ("durable", false, "single-cut replay-equals-live".to_owned()),
-                ("replay-equals-live", false, "durable single-cut".to_owned()),
-                ("single-cut", true, String::new()),
+                ("deterministic", 2, false, "single-cut".to_owned()),
+                ("durable", 1, false, "single-cut".to_owned()),
+                // Told by the seed that broke nothing else, though another is as fast.
+                ("replay-equals-live", 3, false, "single-cut".to_owned()),
+                ("single-cut", 1, true, String::new()),
             ]
         );
     }
@@ -239,7 +223,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut failures = Failures::default();
         for (number, steps) in [(5, 30), (3, 20), (4, 25)] {
-            failures.add(&seed(number, steps), violation("durable", number));
+            failures.add(&seed(number, steps), vec![violation("durable", number)]);
         }
         failures.write_plans(dir.path(), None).unwrap();
         assert_eq!((failures.seeds(), failures.different()), (3, 1));

@@ -249,7 +249,7 @@ impl<'a> Whole<'a> {
         let Line { report: mut seed, doubled, mismatch, .. } = line;
         self.done += 1;
         let found = std::mem::take(&mut seed.violations);
-        found.into_iter().chain(mismatch.clone()).for_each(|violation| self.failures.add(&seed, violation));
+        self.failures.add(&seed, found.into_iter().chain(mismatch.clone()).collect());
         self.report.add(&seed);
         if doubled {
             self.report.add_doubled(mismatch);

@@ -145,6 +145,25 @@ pub struct Check {
     pub run: fn(&Case<'_>) -> Vec<Violation>,
 }
 
+/// The place of a property among causes and consequences, causes first: two traces of one plan make everything else
+/// doubtful, then what no check says (a panic, for one, comes before what it left undone), then as the checks are listed.
+pub fn rank(property: &str) -> usize {
+    if property == deterministic::NAME {
+        return 0;
+    }
+    ALL.iter().position(|check| check.name == property).map_or(1, |place| place + 2)
+}
+
+/// Marks as consequences what one run broke after something else, in the order of causes. That it gave two traces is said
+/// besides, and takes nothing away from the rest.
+pub fn mark_consequences(of_one_run: &mut [reports::Violation]) {
+    let ranks = of_one_run.iter().map(|violation| rank(&violation.property));
+    let first = ranks.filter(|rank| *rank > 0).min().unwrap_or(0);
+    for violation in of_one_run {
+        violation.consequence = rank(&violation.property) > first;
+    }
+}
+
 /// Every check of one seed, in the order in which violations are shown: causes before consequences.
 /// ([`deterministic`] compares two runs, and is the campaign's.)
 pub const ALL: &[Check] = &[

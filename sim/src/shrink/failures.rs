@@ -80,20 +80,18 @@ fn retell(violation: &mut Violation, outcome: &Outcome) {
 
 /// The first violation of each seed in the order of the checks, one of each group, by index.
 fn causes(violations: &[Violation]) -> Vec<usize> {
-    let rank = |violation: &Violation| {
-        let checks = checks::ALL.iter().position(|check| check.name == violation.property);
-        // A panic comes before anything that it left undone.
-        checks.map_or(0, |place| place + 1)
-    };
     let mut order: Vec<usize> = (0..violations.len())
-        .filter(|index| !violations[*index].plan.is_empty() && violations[*index].property != DETERMINISTIC)
+        .filter(|index| {
+            let violation = &violations[*index];
+            !violation.plan.is_empty() && violation.property != DETERMINISTIC && !violation.consequence
+        })
         .collect();
-    order.sort_by_key(|index| (rank(&violations[*index]), *index));
+    order.sort_by_key(|index| (checks::rank(&violations[*index].property), *index));
     let (mut seeds, mut groups) = (BTreeSet::new(), BTreeSet::new());
     order.retain(|index| {
         let violation = &violations[*index];
         let first_of_seed = seeds.insert((violation.pipeline.clone(), violation.run()));
-        groups.insert(violation.group()) && first_of_seed
+        first_of_seed && groups.insert(violation.group())
     });
     order
 }
