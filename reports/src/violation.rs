@@ -52,7 +52,8 @@ pub struct Violation {
     /// there is room for few, these are left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub consequence: bool,
-    /// The consequences that show in some of this failure's seeds, as properties.
+    /// The consequences that show in some of this failure's seeds, as properties; its own among them where they broke it in
+    /// other ways, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<String>,
     /// Every seed with this fingerprint, this one included.

@@ -150,7 +150,8 @@ pub fn violations(
         let mut broken = seed.violations.clone();
         checks::mark_consequences(&mut broken);
         let also = |of: &Violation| {
-            let theirs = broken.iter().filter(|other| !of.consequence && other.consequence);
+            let theirs =
+                broken.iter().filter(|other| !of.consequence && other.consequence && other.property != of.property);
             let theirs: BTreeSet<&str> = theirs.map(|other| other.property.as_str()).collect();
             theirs.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };

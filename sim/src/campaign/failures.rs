@@ -1,8 +1,8 @@
 //! What failed, grouped: one violation per group, that of the seed which shows it fastest.
 //!
 //! In: seeds as they end, in any order. Out: a violation per group with all of the group's seeds, and its plan as a file.
-//! One bug breaks many properties at once. What a seed broke first, in the order of the checks, is its failure, and the
-//! rest a consequence; a group is a consequence if it is one in each of its seeds.
+//! One bug breaks many properties at once, and one in many ways. What a seed broke first, in the order of the checks, is
+//! its failure, and the rest a consequence; a group is a consequence if it is one in each of its seeds.
 //!
 //! Invariant: what is kept is a function of the seeds, not of the order in which they ended.
 
@@ -86,15 +86,20 @@ impl Failures {
     pub fn finish(self) -> Vec<Violation> {
         let also = |of: &Group| {
             let theirs = self.groups.values().filter(|other| {
-                other.violation.consequence
-                    && other.violation.pipeline == of.violation.pipeline
-                    && other.violation.property != of.violation.property
+                let (failure, other_failure) = (&of.violation, &other.violation);
+                other_failure.consequence
+                    && other_failure.pipeline == failure.pipeline
                     && !of.seeds.is_disjoint(&other.seeds)
             });
             let mut theirs: Vec<&str> = theirs.map(|other| other.violation.property.as_str()).collect();
             theirs.sort_by_key(|property| checks::rank(property));
             theirs.dedup();
-            theirs.into_iter().map(str::to_owned).collect()
+            let own = of.violation.property.as_str();
+            let named = |property: &str| match property == own {
+                true => format!("{property} in other ways"),
+                false => property.to_owned(),
+            };
+            theirs.into_iter().map(named).collect()
         };
         let mut kept: Vec<Violation> = Vec::new();
         for group in self.groups.values() {
@@ -215,6 +220,20 @@ mod tests {
                 ("replay-equals-live", 3, false, "single-cut".to_owned()),
                 ("single-cut", 1, true, String::new()),
             ]
+        );
+    }
+
+    #[test]
+    fn a_property_that_a_seed_broke_in_two_ways_is_one_failure() {
+        let mut failures = Failures::default();
+        let said = |message: &str| Violation { message: message.into(), ..violation("durable", 1) };
+        failures.add(&seed(1, 10), vec![said("raw[0] is cut short"), said("a marker is gone")]);
+        assert_eq!(failures.different(), 1);
+        let kept = failures.finish();
+        assert_eq!(kept.iter().map(|kept| kept.consequence).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(
+            (kept[0].message.as_str(), &kept[0].also[..]),
+            ("raw[0] is cut short", &["durable in other ways".to_owned()][..])
         );
     }
 

@@ -154,13 +154,13 @@ pub fn rank(property: &str) -> usize {
     ALL.iter().position(|check| check.name == property).map_or(1, |place| place + 2)
 }
 
-/// Marks as consequences what one run broke after something else, in the order of causes. That it gave two traces is said
-/// besides, and takes nothing away from the rest.
+/// Marks as consequences what one run broke besides the first, in the order of causes and then as its check said it. That
+/// the run gave two traces is said besides, and takes nothing away from the rest.
 pub fn mark_consequences(of_one_run: &mut [reports::Violation]) {
-    let ranks = of_one_run.iter().map(|violation| rank(&violation.property));
-    let first = ranks.filter(|rank| *rank > 0).min().unwrap_or(0);
-    for violation in of_one_run {
-        violation.consequence = rank(&violation.property) > first;
+    let places = of_one_run.iter().enumerate().map(|(place, violation)| (rank(&violation.property), place));
+    let first = places.filter(|(rank, _)| *rank > 0).min();
+    for (place, violation) in of_one_run.iter_mut().enumerate() {
+        violation.consequence = first.is_some_and(|first| (rank(&violation.property), place) > first);
     }
 }
 
