@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 const RANGE_MIN: usize = 3;
 
 /// A range of more seeds is no campaign's.
-const SEEDS_MAX: u64 = 100_000_000;
+const SEEDS_MAX: u64 = 10_000_000;
 
 /// Which seeds ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

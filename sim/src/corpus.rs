@@ -149,6 +149,7 @@ pub fn violations(
         }
         let mut broken = seed.violations.clone();
         checks::mark_consequences(&mut broken);
+        broken.sort_by_key(|violation| (violation.consequence, checks::rank(&violation.property)));
         let also = |of: &Violation| {
             let theirs =
                 broken.iter().filter(|other| !of.consequence && other.consequence && other.property != of.property);

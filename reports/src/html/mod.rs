@@ -202,7 +202,7 @@ fn footer(html: &mut String, report: &GateReport) -> Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use crate::{Violation, sample};
 
     fn render(report: &GateReport, stories: &[Story]) -> String {
         let meanings =
@@ -219,6 +219,17 @@ mod tests {
     fn a_page_of_a_violation() {
         let html = render(&sample::violated(), &[sample::story()]);
         insta::assert_snapshot!("page-violation", html.replace(STYLE, "…\n"));
+    }
+
+    #[test]
+    fn every_run_that_shows_a_failure_is_told_whatever_is_listed_before_it() {
+        let mut report = sample::violated();
+        let one = report.violations[0].clone();
+        let of = |seed: u64, consequence: bool| Violation { seed, consequence, ..one.clone() };
+        report.violations = vec![of(1, true), of(1, false), of(2, true), of(3, false)];
+        let html = render(&report, &[]);
+        assert_eq!(html.matches("<article>").count(), 2, "seeds 1 and 3");
+        assert_eq!(html.matches("And in 1 more run<").count(), 1, "seed 2");
     }
 
     #[test]

@@ -41,8 +41,9 @@ pub fn all(html: &mut String, page: &Page<'_>) -> Result {
         return Ok(());
     }
     writeln!(html, "<section class=\"violations\">\n<h2>What broke</h2>")?;
-    // Failures come before consequences, so their runs do, too.
-    let failed = runs.iter().take_while(|run| !run.violations[0].consequence).count();
+    let shows_a_failure = |run: &Broken<'_>| run.violations.iter().any(|violation| !violation.consequence);
+    runs.sort_by_key(|run| !shows_a_failure(run));
+    let failed = runs.iter().filter(|run| shows_a_failure(run)).count();
     let (told, others) = runs.split_at(failed.min(TOLD));
     for run in told {
         article(html, page, run)?;
